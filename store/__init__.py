@@ -1,0 +1,1 @@
+"""A content-addressed store: blobs by digest, brought in by ingest transactions."""
