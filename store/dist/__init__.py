@@ -1,0 +1,1 @@
+"""The ``dist`` command line of a store; `store.dist.cli` says how it is put together."""

@@ -1,0 +1,183 @@
+"""What ``dist`` writes: results on standard output, complaints on standard error.
+
+Results are bytes, so that a path that is no valid text comes out as it is.  What others chose
+(a ref, a message with a name in it) is made to stay on its line and in the terminal's encoding.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from errno import EBADF
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+__all__ = [
+    "StdoutClosed",
+    "UsageError",
+    "complain",
+    "flush",
+    "note",
+    "one_line",
+    "write",
+    "write_json",
+    "write_table",
+    "write_text",
+]
+
+
+class UsageError(Exception):
+    """The command line makes no sense; exit 2."""
+
+
+class StdoutClosed(Exception):
+    """Whoever read standard output is gone; the command ends quietly."""
+
+
+def write(data: bytes) -> None:
+    """Write ``data`` to standard output, buffered.
+
+    Raises:
+        StdoutClosed: nobody reads it any more.
+        OSError: it cannot be written, for instance for want of space.
+    """
+    if sys.stdout is None:
+        raise OSError(EBADF, os.strerror(EBADF), "standard output")
+    try:
+        sys.stdout.buffer.write(data)
+    except BrokenPipeError:
+        _discard()
+        raise StdoutClosed from None
+    except OSError as error:
+        _discard()
+        raise _named(error) from None
+
+
+def flush() -> None:
+    """Hand over what `write` still holds back.
+
+    Raises:
+        StdoutClosed: nobody reads it any more.
+        OSError: it cannot be written.
+    """
+    if sys.stdout is None:
+        return
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _discard()
+        raise StdoutClosed from None
+    except OSError as error:
+        _discard()
+        raise _named(error) from None
+
+
+def _discard() -> None:
+    """Let the interpreter's own last flush of what is still buffered go nowhere."""
+    nowhere = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
+
+
+def _named(error: OSError) -> OSError:
+    return OSError(error.errno, error.strerror, "standard output")
+
+
+def write_text(text: str) -> None:
+    """Write ``text`` in the encoding of standard output, what it lacks spelled out."""
+    write(_encoded(text))
+
+
+def _encoded(text: str) -> bytes:
+    encoding = "utf-8" if sys.stdout is None else sys.stdout.encoding
+    return text.encode(encoding, "backslashreplace")
+
+
+def one_line(text: str) -> str:
+    """``text`` with every control character, line break and the like spelled out.
+
+    A plain space and every printable character stay as they are.
+    """
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
+def write_json(objects: Iterable[Mapping[str, object]]) -> None:
+    """Write each of ``objects`` as one line of ASCII JSON (JSON Lines), at once."""
+    import json  # noqa: PLC0415 - 7 ms that only --json costs
+
+    encode = json.JSONEncoder(separators=(", ", ": ")).encode
+    for each in objects:
+        write(encode(each).encode() + b"\n")
+
+
+def write_table(
+    header: Sequence[str], rows: Iterable[Sequence[str]], widths: Sequence[int] = ()
+) -> None:
+    """Write ``rows`` as columns that are aligned with spaces; nothing at all when there are none.
+
+    Args:
+        header: the names of the columns.
+        rows: their cells; `one_line` is applied to each.
+        widths: where given, the least width of each column but the last, and rows are written
+            as they come; else every row is awaited, and the widest cell sets the width.
+    """
+    if widths:
+        lines: Iterator[Sequence[str]] = iter(rows)
+        least = list(widths)
+    else:
+        kept = [[one_line(cell) for cell in row] for row in rows]
+        lines = iter(kept)
+        least = [max(map(_width, column)) for column in zip(header, *kept, strict=True)][:-1]
+    first = next(lines, None)
+    if first is None:
+        return
+    for row in (header, first):
+        write_text(_aligned(row, least))
+    for row in lines:
+        write_text(_aligned(row, least))
+
+
+def _aligned(row: Sequence[str], widths: Sequence[int]) -> str:
+    cells = [one_line(cell) for cell in row]
+    padded = [
+        cell + " " * (width - _width(cell)) for cell, width in zip(cells, widths, strict=False)
+    ]
+    return "   ".join([*padded, cells[-1]]) + "\n"
+
+
+def _width(text: str) -> int:
+    """How many columns of a terminal ``text`` takes."""
+    if text.isascii():
+        return len(text)
+    from unicodedata import combining, east_asian_width  # noqa: PLC0415 - only names such as these
+
+    return sum(0 if combining(c) else 2 if east_asian_width(c) in {"W", "F"} else 1 for c in text)
+
+
+def complain(problem: Exception | str) -> None:
+    """Say on standard error, as one line ``dist: …``, what went wrong."""
+    note(_told(problem))
+
+
+def _told(problem: Exception | str) -> str:
+    if isinstance(problem, OSError) and problem.strerror:
+        where = problem.filename
+        if isinstance(where, bytes):
+            where = os.fsdecode(where)
+        return f"{where}: {problem.strerror}" if where is not None else problem.strerror
+    return str(problem)
+
+
+def note(message: str) -> None:
+    """Say something on standard error, as one line ``dist: …``; a closed one hears nothing."""
+    if sys.stderr is None:
+        return
+    try:
+        sys.stderr.write(f"dist: {one_line(message)}\n")
+        sys.stderr.flush()
+    except OSError:
+        return
