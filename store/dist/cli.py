@@ -101,7 +101,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except output.UsageError as error:
         output.complain(error)
         return USAGE
-    except (StoreError, OSError) as error:
+    except (StoreError, OSError, output.Failed) as error:
         output.complain(error)
         return FAILED
     return code

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import os
 import sys
-from errno import EBADF
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from typing import BinaryIO
 
 __all__ = [
+    "Failed",
     "StdoutClosed",
     "UsageError",
     "complain",
@@ -25,6 +27,7 @@ __all__ = [
     "write_json",
     "write_table",
     "write_text",
+    "writing",
 ]
 
 
@@ -36,23 +39,22 @@ class StdoutClosed(Exception):
     """Whoever read standard output is gone; the command ends quietly."""
 
 
+class Failed(Exception):
+    """The command as a whole cannot go on, for instance because its output cannot be written.
+
+    No `OSError`, which a command would take for the failure of one of many things.
+    """
+
+
 def write(data: bytes) -> None:
     """Write ``data`` to standard output, buffered.
 
     Raises:
         StdoutClosed: nobody reads it any more.
-        OSError: it cannot be written, for instance for want of space.
+        Failed: it cannot be written.
     """
-    if sys.stdout is None:
-        raise OSError(EBADF, os.strerror(EBADF), "standard output")
-    try:
-        sys.stdout.buffer.write(data)
-    except BrokenPipeError:
-        _discard()
-        raise StdoutClosed from None
-    except OSError as error:
-        _discard()
-        raise _named(error) from None
+    with writing() as stdout:
+        stdout.write(data)
 
 
 def flush() -> None:
@@ -60,18 +62,31 @@ def flush() -> None:
 
     Raises:
         StdoutClosed: nobody reads it any more.
-        OSError: it cannot be written.
+        Failed: it cannot be written.
+    """
+    if sys.stdout is not None:
+        with writing() as stdout:
+            stdout.flush()
+
+
+@contextmanager
+def writing() -> Iterator[BinaryIO]:
+    """Standard output, for writing in the block that this guards.
+
+    Raises:
+        StdoutClosed: the block met a reader that is gone.
+        Failed: the block met another `OSError`, or there is no standard output.
     """
     if sys.stdout is None:
-        return
+        raise Failed("standard output: closed")
     try:
-        sys.stdout.flush()
+        yield sys.stdout.buffer
     except BrokenPipeError:
         _discard()
         raise StdoutClosed from None
     except OSError as error:
         _discard()
-        raise _named(error) from None
+        raise Failed(f"standard output: {error.strerror}") from None
 
 
 def _discard() -> None:
@@ -79,10 +94,6 @@ def _discard() -> None:
     nowhere = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
     os.dup2(nowhere, sys.stdout.fileno())
     os.close(nowhere)
-
-
-def _named(error: OSError) -> OSError:
-    return OSError(error.errno, error.strerror, "standard output")
 
 
 def write_text(text: str) -> None:

@@ -1,0 +1,196 @@
+"""The blobs of a store: found, listed, opened, deleted, and the folder that they are published to."""
+
+from __future__ import annotations
+
+import os
+import stat
+from typing import TYPE_CHECKING, NamedTuple
+
+from store import disk
+from store.digest import Digest, algorithms
+from store.errors import NotFound, NotRegular
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from store.layout import Layout
+
+__all__ = ["Blobs", "Info"]
+
+
+class Info(NamedTuple):
+    """What is known of a blob.
+
+    Attributes:
+        digest: its name.
+        size: its size in bytes.
+        created_ns: when it was committed, in nanoseconds since the epoch.
+    """
+
+    digest: Digest
+    size: int
+    created_ns: int
+
+
+class Blobs:
+    """The blobs of one store.  Safe from many threads."""
+
+    __slots__ = ("_durable", "_layout", "_syncs")
+
+    def __init__(self, layout: Layout) -> None:
+        self._layout = layout
+        # Guarded by: the interpreter lock.  An algorithm is here once its folder is durable.
+        self._durable: set[str] = set()
+        self._syncs: dict[str, disk.SharedSync] = {}
+
+    # ---------------------------------------------------------------------------------- looking
+
+    def stat(self, digest: Digest) -> os.stat_result:
+        """The stat of a blob's file.
+
+        Raises:
+            NotFound: there is no regular file of that name.
+        """
+        try:
+            found = os.lstat(self._layout.blob(digest))
+        except (FileNotFoundError, NotADirectoryError):
+            raise NotFound("blob", str(digest)) from None
+        if not stat.S_ISREG(found.st_mode):
+            raise NotFound("blob", str(digest))
+        return found
+
+    def open(self, digest: Digest) -> int:
+        """A descriptor for reading a blob.
+
+        Raises:
+            NotFound: there is nothing of that name.
+            NotRegular: what stands there is no file.
+        """
+        try:
+            return disk.open_regular(self._layout.blob(digest), os.O_RDONLY)
+        except FileNotFoundError:
+            raise NotFound("blob", str(digest)) from None
+
+    def holds(self, digest: Digest) -> bool:
+        """Whether the blob is there.
+
+        Raises:
+            NotRegular: something that is no file stands in its place.
+        """
+        path = self._layout.blob(digest)
+        try:
+            found = os.lstat(path)
+        except FileNotFoundError:
+            return False
+        if not stat.S_ISREG(found.st_mode):
+            raise NotRegular(path)
+        return True
+
+    def algorithms(self) -> list[str]:
+        """The algorithms that are available, and those of which blobs lie here, sorted."""
+        try:
+            with os.scandir(self._layout.blobs) as entries:
+                on_disk = {entry.name for entry in entries if entry.is_dir()}
+        except (FileNotFoundError, NotADirectoryError):
+            on_disk = set()
+        return sorted(on_disk.union(algorithms()))
+
+    def scan(self, algorithm: str) -> Iterator[os.DirEntry[str]]:
+        """The entries of an algorithm's folder as they come, odd ones too; close the iterator."""
+        try:
+            entries = os.scandir(self._layout.algorithm(algorithm))
+        except (FileNotFoundError, NotADirectoryError):
+            return
+        with entries:
+            yield from entries
+
+    def digests(self, prefix: str = "") -> Iterator[Digest]:
+        """The digests of all blobs whose text begins with ``prefix``, sorted."""
+        for algorithm in self.algorithms():
+            wanted = _name_prefix(prefix, algorithm)
+            if wanted is None:
+                continue
+            names = (
+                entry.name
+                for entry in self.scan(algorithm)
+                if entry.name.startswith(wanted) and entry.is_file(follow_symlinks=False)
+            )
+            for name in sorted(names):
+                digest = self._layout.digest_of(algorithm, name)
+                if digest is not None:
+                    yield digest
+
+    def walk(self, prefix: str = "") -> Iterator[Info]:
+        """All blobs whose digest's text begins with ``prefix``, sorted by digest.
+
+        A blob that goes while the walk is under way is passed over.
+        """
+        for digest in self.digests(prefix):
+            try:
+                found = self.stat(digest)
+            except NotFound:
+                continue
+            yield Info(digest, found.st_size, found.st_mtime_ns)
+
+    # --------------------------------------------------------------------------------- changing
+
+    def delete(self, digest: Digest) -> None:
+        """Remove a blob; those who have it open can read on.
+
+        Not synced: after a power loss the blob may be there again, whole.
+
+        Raises:
+            NotFound: it is not there.
+        """
+        self.stat(digest)
+        if not disk.unlink(self._layout.blob(digest)):
+            raise NotFound("blob", str(digest))
+
+    def prepare(self, algorithm: str) -> None:
+        """Have the algorithm's folder there, durably, so that a blob can be linked into it.
+
+        Raises:
+            OSError: it cannot be made.
+        """
+        path = self._layout.algorithm(algorithm)
+        if not os.path.isdir(path):
+            self._durable.discard(algorithm)
+            disk.make_dir(self._layout.root)
+            disk.make_dir(self._layout.blobs)
+            disk.make_dir(path)
+        # Another process may have made the folder and not have synced its parent yet.
+        if algorithm not in self._durable:
+            disk.fsync_dir(self._layout.root)
+            disk.fsync_dir(self._layout.blobs)
+            self._durable.add(algorithm)
+
+    def link(self, name: str, dir_fd: int, digest: Digest) -> bool:
+        """Give the file ``name`` in an ingest's folder its blob's name; False where it is taken."""
+        return disk.link(name, dir_fd, self._layout.blob(digest))
+
+    def sync(self, digest: Digest, *, contents: bool) -> None:
+        """Make a blob's name durable, and its contents where they may not be.
+
+        Args:
+            digest: a blob that is there.
+            contents: whether it was somebody else who wrote it.
+
+        Raises:
+            OSError: it may not survive a power loss.
+        """
+        folder = self._layout.algorithm(digest.algorithm)
+        if contents:
+            fd = self.open(digest)
+            try:
+                disk.fsync(fd)
+            finally:
+                os.close(fd)
+        self._syncs.setdefault(digest.algorithm, disk.SharedSync(folder))()
+
+
+def _name_prefix(prefix: str, algorithm: str) -> str | None:
+    """How a file name must begin for its digest's text to begin with ``prefix``; None if none can."""
+    head = f"{algorithm}:"
+    if head.startswith(prefix):
+        return ""
+    return prefix[len(head) :] if prefix.startswith(head) else None
