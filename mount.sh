@@ -27,8 +27,7 @@ END
 }
 
 usage_error() {
-    say "$1"
-    usage >&2
+    say "$1 ($0 --help tells more)"
     exit 2
 }
 
@@ -110,7 +109,7 @@ mount_store() {
         words=$((words + 1))
     done
     case $words in
-        0) usage_error 'which MOUNTPOINT? (contentfs options come last)' ;;
+        0) usage_error 'which MOUNTPOINT? contentfs options come last' ;;
         1) root=.content ;;
         2) root=$1 && shift ;;
         *) usage_error "one ROOT and one MOUNTPOINT, please: $3" ;;

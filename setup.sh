@@ -29,10 +29,11 @@ quietly() {
     "$@" >>"$log" 2>&1 </dev/null 9>&-
 }
 
-# die_of_log WHAT: ends with the last lines of the log, less the addresses in it.
+# die_of_log WHAT: ends with the errors that the log tells, less the addresses in them.
 die_of_log() {
-    say "$1; the end of $log:"
-    tail -n 8 "$log" | sed -E "s#[a-z]+://[^ /]*#…#g; s#host='[^']*'#host=…#g; s#^#    #" >&2
+    say "$1; all of it is in $log:"
+    { grep -E '^ *(E|ERROR|Error|error|fatal)[: ]' "$log" || tail -n 5 "$log"; } | tail -n 5 |
+        sed -E "s#[a-z]+://[^ /]*#…#g; s#host='[^']*'#host=…#g; s#^ *#    #" >&2
     exit 1
 }
 
@@ -80,6 +81,7 @@ install_line() {
         apk) echo apk add "$@" ;;
         pacman) echo pacman -S --needed --noconfirm "$@" ;;
         zypper) echo zypper --non-interactive install "$@" ;;
+        apt-get) echo "apt-get update && apt-get install -y" "$@" ;;
         *) echo "$manager" install -y "$@" ;;
     esac
 }
@@ -111,7 +113,7 @@ require_things() {
     if is_root; then
         install_packages $packages || die_of_log "could not install$packages"
     elif command -v sudo >/dev/null; then
-        die "system packages are missing; run: sudo $(install_line $packages)"
+        die "system packages are missing; run: sudo sh -c '$(install_line $packages)'"
     else
         die "system packages are missing; run: su -c '$(install_line $packages)'"
     fi
@@ -194,7 +196,7 @@ make_ready() {
         quietly "$python" -m venv --clear "$venv" || die_of_log "could not make $venv"
     fi
     : >"$venv/unfinished"
-    say "installing contentfs into .venv${1:+ with its group $1} (pyfuse3 is compiled: a minute)"
+    say "installing contentfs into .venv${1:+ with its group $1} (compiling pyfuse3 takes a minute)"
     # A failure that pip lived to tell left things as they were: only a set-up that was killed
     # leaves the mark, and is begun afresh.
     install_project "$1" ||
