@@ -66,7 +66,7 @@ unmount() {
         *) die "not a mount of contentfs: $1" ;;
     esac
     if is_root; then
-        umount -- "$1"
+        umount -- "$1" || exit 1
     else
         fusermount3 -u -- "$1"
     fi
@@ -92,13 +92,13 @@ make_folder() {
 
 # tell_next ROOT MOUNTPOINT
 tell_next() {
-    there=$(shell_word "$2")
+    there=${2%/}
     cat <<END
-$1 is mounted on $2. To try it:
-  cp FILE $there/ingest/name           # bytes wait here under a name of yours
-  cp FILE "$there/ingest/sha256:\$(sha256sum <FILE | cut -c-64)"   # verified and stored at once
-  ls -l $there/blobs/sha256
-  $(shell_word "$0") -u $there
+$1 is mounted on $2. To try it, with a FILE of yours:
+  cp FILE $(shell_word "$there/ingest/name")      # bytes that wait under a name
+  cp FILE $(shell_word "$there/ingest/sha256:")\$(sha256sum <FILE | cut -c-64)      # verified and stored
+  ls -l $(shell_word "$there/blobs/sha256")
+  $(shell_word "$0") -u $(shell_word "$2")
 END
 }
 
