@@ -1,0 +1,175 @@
+"""Serving a mount that stands, from its first answer to its last."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import select
+import signal
+from collections.abc import AsyncIterator, Callable
+from typing import Protocol
+
+import pyfuse3
+import trio
+
+from fusefs.mounterror import MountError
+from fusefs.mounts import CUT_OFF, Mount, unmount
+from fusefs.notify import notify
+from fusefs.offload import REQUESTS, in_thread
+
+_log = logging.getLogger(__name__)
+
+ENDING_SIGNALS = frozenset((signal.SIGTERM, signal.SIGINT, signal.SIGHUP))
+"""What ends a mount; the same three as for the file systems of libfuse itself."""
+
+_BUSY_PATIENCE = 1.0  # seconds for clients to close their files before they are cut off
+_BUSY_INTERVAL = 0.1  # seconds between two attempts
+_END_PATIENCE = 1.0  # seconds for what is left to end by itself once the mount is gone
+_PROBE_PATIENCE = 1.0  # seconds for whatever is mounted in our place to answer
+_READ_AHEAD_KIB = 1024  # with the kernel's own 128 KiB a large read becomes many requests
+
+
+class Drainable(Protocol):
+    """What is asked of the operations beside what pyfuse3 asks of them."""
+
+    async def drain(self) -> None:
+        """Finish every handle whose release never came."""
+
+
+async def serve(
+    mount: Mount, connection: int, operations: Drainable, ready: Callable[[], None]
+) -> None:
+    """Serve a mount until it is unmounted, or a signal asks for its end.
+
+    `pyfuse3.init()` has been called, and `ENDING_SIGNALS` are blocked. However this ends, the
+    signals are blocked again, the mount is out of the tree, and the operations are drained.
+
+    Args:
+        mount: The mount.
+        connection: The descriptor of /dev/fuse that belongs to it.
+        operations: What serves it.
+        ready: Called once, when the mount answers.
+
+    Raises:
+        MountError: The mount never answered, or `ready` raised it.
+        Exception: What happened in the loop, most likely an ExceptionGroup.
+    """
+    session = _Session(mount, connection, ready)
+    with trio.open_signal_receiver(*_heeded_signals()) as signals:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING_SIGNALS)
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(session.end_on_signal, signals)
+                nursery.start_soon(session.announce)
+                try:
+                    await pyfuse3.main(max_tasks=REQUESTS)
+                finally:
+                    with trio.CancelScope(shield=True):
+                        await session.leave_the_tree()
+                        await operations.drain()
+                    nursery.cancel_scope.cancel()
+        finally:
+            # Another signal must not kill us while the store is being closed.
+            signal.pthread_sigmask(signal.SIG_BLOCK, ENDING_SIGNALS)
+    if session.failure is not None:
+        raise session.failure
+
+
+def _heeded_signals() -> frozenset[signal.Signals]:
+    # nohup(1) means what it says. SIGINT is not looked at in the same way: a shell ignores it
+    # for whatever it starts with `&`, where the kill(1) that follows is meant.
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+        return ENDING_SIGNALS - {signal.SIGHUP}
+    return ENDING_SIGNALS
+
+
+class _Session:
+    """The tasks beside the loop, and what they know of each other."""
+
+    def __init__(self, mount: Mount, connection: int, ready: Callable[[], None]) -> None:
+        self.failure: MountError | None = MountError(
+            f"the mount on {mount.point} ended before it answered"
+        )
+        self._mount = mount
+        self._connection = connection
+        self._ready = ready
+        self._ending = False
+
+    async def announce(self) -> None:
+        """Wait for the first answer, and say that the mount is ready."""
+        try:
+            # Given up if the loop ends: nobody would answer then.
+            await trio.to_thread.run_sync(os.stat, self._mount.point, abandon_on_cancel=True)
+            await in_thread(_read_further_ahead, self._mount.device)
+            if self._ending:
+                return
+            self._ready()
+        except (MountError, OSError) as error:
+            self.failure = MountError(f"cannot mount on {self._mount.point}: {error}")
+            pyfuse3.terminate()
+        else:
+            self.failure = None
+            _log.info("%s is mounted on %s", self._mount.source, self._mount.point)
+
+    async def end_on_signal(self, signals: AsyncIterator[int]) -> None:
+        """Unmount when a signal comes: the later the less patient, and serving all the while."""
+        async for number in signals:
+            if not self._ending:
+                self._ending = True
+                self.failure = None
+                _log.info("%s: unmounting %s", signal.Signals(number).name, self._mount.point)
+                break
+        notify("STOPPING=1")
+        try:
+            with trio.move_on_after(_BUSY_PATIENCE):
+                # The kernel tells nobody when the last file is closed.
+                while not await in_thread(unmount, self._mount):  # noqa: ASYNC110
+                    await trio.sleep(_BUSY_INTERVAL)
+            await in_thread(_detach, self._mount)
+        except MountError as error:
+            _log.warning("%s", error)
+        # The loop ends by itself when the last open file is closed. If one stays open, or the
+        # mount is seen in another name space too, it ends now. Requests that have begun are
+        # finished in any case.
+        await trio.sleep(_END_PATIENCE)
+        pyfuse3.terminate()
+
+    async def leave_the_tree(self) -> None:
+        """Take the mount away after the loop has ended, unless it is gone already."""
+        try:
+            if not self._is_cut_off() or await self._left_a_dead_mount():
+                await in_thread(_detach, self._mount)
+        except (MountError, OSError) as error:
+            _log.warning("%s", error)
+
+    def _is_cut_off(self) -> bool:
+        """Tell whether the kernel has ended the connection: by unmount, or by force.
+
+        Until then the numbers of our mount are not given to another. Afterwards they are, and a
+        new contentfs in the same place is likely to get just these.
+        """
+        poll = select.poll()
+        poll.register(self._connection, 0)
+        return bool(poll.poll(0))
+
+    async def _left_a_dead_mount(self) -> bool:
+        """Tell whether what is mounted in our place, if anything, is what we have left there."""
+        try:
+            with trio.move_on_after(_PROBE_PATIENCE):
+                await trio.to_thread.run_sync(os.statvfs, self._mount.point, abandon_on_cancel=True)
+        except OSError as error:
+            return error.errno in CUT_OFF
+        return False
+
+
+def _detach(mount: Mount) -> None:
+    unmount(mount, lazy=True)
+
+
+def _read_further_ahead(device: str) -> None:
+    """Have the kernel ask for more at once where a file is read in sequence."""
+    # Only root may, and not in every container. It is a matter of speed alone.
+    path = f"/sys/class/bdi/{device}/read_ahead_kb"
+    with contextlib.suppress(OSError), open(path, "w") as file:
+        file.write(str(_READ_AHEAD_KIB))
