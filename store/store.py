@@ -250,17 +250,26 @@ class Store:
         self._must_be_writable()
         self.ingests.abort(_ref(ref))
 
-    def rename(self, old: Ref | str, new: Ref | str) -> None:
+    def rename(self, old: Ref | str, new: Ref | str) -> Digest | None:
         """Give an ingest another ref, in one step; what stands under the new one is replaced.
+
+        Where that changes the digest that is expected of a complete ingest, it is judged before
+        it is moved, and committed after.
+
+        Returns:
+            The digest of the blob that it became, if it became one.
 
         Raises:
             NotFound: there is no ingest ``old``.
             Busy: a writer holds either.
+            Rejected: it is complete, and is not what would be expected of it: not moved.
             ReadOnly: the store was opened to look only.
             OSError: both are as they were.
         """
         self._must_be_writable()
         source, target = _ref(old), _ref(new)
+        with self.writer(source, create=False) as writer:
+            judged = writer.judge_as(target)
         running = self._hashes.take(
             self.layout.ingest(source), signature(self.ingests.stat(source))
         )
@@ -269,6 +278,7 @@ class Store:
             # The rename has changed the data's ctime, not its bytes.
             moved = signature(self.ingests.stat(target))
             self._hashes.keep(self.layout.ingest(target), moved, running)
+        return self.settle(target) if judged else None
 
     # ----------------------------------------------------------------------------------- itself
 

@@ -138,9 +138,25 @@ class Writer:
         is not shorter than its expected size.  Reads the expectations afresh.
         """
         self.refresh()
-        if self.expected is None:
+        return self._is_complete_for(self.expected)
+
+    def judge_as(self, ref: Ref) -> bool:
+        """Say whether to be renamed to ``ref`` would have the ingest judged, and that it passes.
+
+        Raises:
+            Rejected: it would not.  It is noted as the verdict on the ingest.
+        """
+        self.refresh()
+        expected = self._ingest.expected_as_set() or ref.implied_digest
+        if expected is None or expected == self.expected or not self._is_complete_for(expected):
             return False
-        if self.offset == 0 and not self.expected.of_nothing:
+        found = self._digest(expected.algorithm)
+        if found != expected:
+            raise self._no(DigestMismatch(self.ref.text, expected, found))
+        return True
+
+    def _is_complete_for(self, expected: Digest | None) -> bool:
+        if expected is None or (self.offset == 0 and not expected.of_nothing):
             return False
         return self.total is None or self.offset >= self.total
 
