@@ -13,7 +13,6 @@ This is the layout of containerd's content store (``plugins/content/local/store.
 
 from __future__ import annotations
 
-import hashlib
 from typing import TYPE_CHECKING, Final
 
 from store.digest import Digest
@@ -78,7 +77,9 @@ class Layout:
 
     def ingest(self, ref: Ref) -> str:
         """The folder of an ingest.  The ref is hashed, as containerd does, so any text is safe."""
-        return self.ingest_folder(hashlib.sha256(ref.text.encode()).hexdigest())
+        from hashlib import sha256  # noqa: PLC0415 - as in `store.digest.new_hash`
+
+        return self.ingest_folder(sha256(ref.text.encode()).hexdigest())
 
     def ingest_folder(self, name: str) -> str:
         """The folder of an ingest, by the folder's own name."""

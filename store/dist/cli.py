@@ -22,6 +22,7 @@ Start-up counts: a command module imports at its top only what each of its runs 
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from argparse import SUPPRESS, ArgumentParser, Namespace, RawDescriptionHelpFormatter
@@ -69,6 +70,8 @@ COMMANDS = (
     Command("prune", "drop abandoned ingests", "store.dist.prune"),
 )
 
+_COLUMNS = 100  # of help where there is no terminal, and at most
+
 _USAGE = "dist [--root DIR] COMMAND [ARGUMENT...]"
 
 _EPILOG = """\
@@ -92,19 +95,30 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: the arguments without the program's name; those of the process when None.
     """
     try:
-        code = _dispatch(list(sys.argv[1:] if argv is None else argv))
+        code = _guarded(list(sys.argv[1:] if argv is None else argv))
         output.flush()
     except output.StdoutClosed:
         return STDOUT_CLOSED
+    except output.Failed as error:
+        output.complain(error)
+        return FAILED
     except KeyboardInterrupt:
         return INTERRUPTED
+    finally:
+        gc.freeze()  # the interpreter's last collections, of modules, cost 2 ms and free nothing
+    return code
+
+
+def _guarded(arguments: list[str]) -> int:
+    """Run the command and turn what it raises into an exit code; results so far still go out."""
+    try:
+        return _dispatch(arguments)
     except output.UsageError as error:
         output.complain(error)
         return USAGE
     except (StoreError, OSError, output.Failed) as error:
         output.complain(error)
         return FAILED
-    return code
 
 
 def _dispatch(arguments: list[str]) -> int:
@@ -117,7 +131,9 @@ def _dispatch(arguments: list[str]) -> int:
     parser = _parser(command)
     module.add_arguments(parser)
     try:
-        options = parser.parse_intermixed_args(rest)
+        options, left = parser.parse_known_args(rest)
+        if left:  # options between the words, or what nobody knows; this one costs more
+            options = parser.parse_intermixed_args(rest)
     except SystemExit:  # --help; what is wrong is raised as UsageError
         return DONE
     return int(module.run(options, _root(options, root)))
@@ -184,10 +200,21 @@ class _Parser(ArgumentParser):
         output.write_text(self.format_help())
 
 
+class _Formatter(RawDescriptionHelpFormatter):
+    """Finds the width of the terminal without shutil, which argparse imports at every start."""
+
+    def __init__(self, prog: str) -> None:
+        try:
+            columns = os.get_terminal_size().columns
+        except OSError:
+            columns = _COLUMNS
+        super().__init__(prog, width=min(columns, _COLUMNS) - 2)
+
+
 def _parser(command: Command) -> ArgumentParser:
     parser = _Parser(
         prog=f"dist {command.name}",
-        formatter_class=RawDescriptionHelpFormatter,
+        formatter_class=_Formatter,
         allow_abbrev=False,  # a script must not break when an option is added
     )
     parser.add_argument(

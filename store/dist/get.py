@@ -55,7 +55,7 @@ def _copied_by_kernel(blob: BinaryIO) -> bool:
     with output.writing() as stdout:
         for copy in (share, send):
             try:
-                while copy(stdout.fileno()):
+                while copy(stdout):
                     pass
             except BrokenPipeError:
                 raise

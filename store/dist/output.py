@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
-    from typing import BinaryIO
 
 __all__ = [
     "Failed",
@@ -46,6 +45,10 @@ class Failed(Exception):
     """
 
 
+_pending = bytearray()
+_PIECE = 64 * 1024  # handed over at once; what a pipe holds
+
+
 def write(data: bytes) -> None:
     """Write ``data`` to standard output, buffered.
 
@@ -53,8 +56,9 @@ def write(data: bytes) -> None:
         StdoutClosed: nobody reads it any more.
         Failed: it cannot be written.
     """
-    with writing() as stdout:
-        stdout.write(data)
+    _pending.extend(data)
+    if len(_pending) >= _PIECE:
+        flush()
 
 
 def flush() -> None:
@@ -64,36 +68,32 @@ def flush() -> None:
         StdoutClosed: nobody reads it any more.
         Failed: it cannot be written.
     """
-    if sys.stdout is not None:
-        with writing() as stdout:
-            stdout.flush()
+    if not _pending:
+        return
+    rest = memoryview(bytes(_pending))
+    _pending.clear()
+    with writing() as stdout:
+        while rest:
+            rest = rest[os.write(stdout, rest) :]
 
 
 @contextmanager
-def writing() -> Iterator[BinaryIO]:
-    """Standard output, for writing in the block that this guards.
+def writing() -> Iterator[int]:
+    """The descriptor of standard output, for writing in the block that this guards.
 
     Raises:
         StdoutClosed: the block met a reader that is gone.
         Failed: the block met another `OSError`, or there is no standard output.
     """
+    # A closed descriptor 1 may be any file of ours by now; Python looked when it started.
     if sys.stdout is None:
         raise Failed("standard output: closed")
     try:
-        yield sys.stdout.buffer
+        yield sys.stdout.fileno()
     except BrokenPipeError:
-        _discard()
         raise StdoutClosed from None
     except OSError as error:
-        _discard()
         raise Failed(f"standard output: {error.strerror}") from None
-
-
-def _discard() -> None:
-    """Let the interpreter's own last flush of what is still buffered go nowhere."""
-    nowhere = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
-    os.dup2(nowhere, sys.stdout.fileno())
-    os.close(nowhere)
 
 
 def write_text(text: str) -> None:
