@@ -150,6 +150,8 @@ class Writer:
         expected = self._ingest.expected_as_set() or ref.implied_digest
         if expected is None or expected == self.expected or not self._is_complete_for(expected):
             return False
+        if self.total is not None and self.total != self.offset:
+            raise self._no(SizeMismatch(self.ref.text, self.total, self.offset))
         found = self._digest(expected.algorithm)
         if found != expected:
             raise self._no(DigestMismatch(self.ref.text, expected, found))
