@@ -18,6 +18,8 @@ Texts hold no credential, and of a URL neither user nor query, where signatures 
 
 from __future__ import annotations
 
+from http import HTTPStatus
+
 from store.errors import Invalid, StoreError
 
 __all__ = [
@@ -32,6 +34,10 @@ __all__ = [
     "Unreachable",
     "Unsound",
 ]
+
+_PASSING = frozenset(
+    {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS}
+)
 
 
 class RegistryError(StoreError):
@@ -109,7 +115,7 @@ class Refused(RegistryError):
     @property
     def transient(self) -> bool:
         """Whether the same request may fare better later."""
-        return self.status in {408, 425, 429} or self.status >= 500
+        return self.status in _PASSING or self.status >= HTTPStatus.INTERNAL_SERVER_ERROR
 
     def __str__(self) -> str:
         return f"{self.where}: {self._verdict()}" + (f" ({self.detail})" if self.detail else "")

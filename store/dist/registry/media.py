@@ -11,8 +11,8 @@ import json
 import platform as this_machine
 from dataclasses import dataclass, field
 
-from store.dist.registry.errors import Unsound
 from store.digest import Digest
+from store.dist.registry.errors import Unsound
 from store.errors import StoreError
 
 __all__ = [
@@ -125,14 +125,12 @@ class Descriptor:
         size: in bytes.
         media_type: what it is.
         platform: what it runs on, where an index says so.
-        foreign: whether it is to be had elsewhere only (it states ``urls``).
     """
 
     digest: Digest
     size: int
     media_type: str
     platform: Platform | None = None
-    foreign: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,19 +223,29 @@ def _descriptor(fields: object, what: str) -> Descriptor:
         digest = Digest.parse(str(fields.get("digest")))
     except StoreError as error:
         raise Unsound(what, f"holds an {error}") from None
-    platform = Platform.of(fields.get("platform"))
-    return Descriptor(digest, size, media_type, platform, foreign=bool(fields.get("urls")))
+    return Descriptor(digest, size, media_type, Platform.of(fields.get("platform")))
 
 
 def choose(index: Manifest, wanted: Platform) -> Descriptor:
-    """The manifest of ``index`` for a platform: the first that fits exactly.
+    """The manifest of ``index`` for a platform: the first that fits it best.
+
+    A 32-bit ARM runs what was built for an earlier variant of it; else the variant must fit.
 
     Raises:
         Unsound: there is none; the text lists those that there are.
     """
-    for child in index.children:
-        if child.platform == wanted:
-            return child
-    there = sorted({str(c.platform) for c in index.children if c.platform is not None})
-    reason = f"has nothing for {wanted}, only for {', '.join(there) or 'no platform at all'}"
+    platforms = [(child.platform, child) for child in index.children if child.platform is not None]
+    fitting = [(p.variant, child) for p, child in platforms if _runs_on(p, wanted)]
+    if fitting:
+        return max(fitting, key=lambda pair: pair[0])[1]
+    there = ", ".join(sorted({str(platform) for platform, _ in platforms}))
+    reason = f"has nothing for {wanted}, only for {there or 'no platform at all'}"
     raise Unsound(f"index {index.digest}", reason)
+
+
+def _runs_on(built: Platform, machine: Platform) -> bool:
+    if (built.os, built.architecture) != (machine.os, machine.architecture):
+        return False
+    if built.architecture == "arm":
+        return built.variant <= machine.variant
+    return built.variant == machine.variant

@@ -20,8 +20,8 @@ import ipaddress
 import re
 from dataclasses import dataclass
 
-from store.dist.registry.errors import InvalidReference
 from store.digest import Digest
+from store.dist.registry.errors import InvalidReference
 from store.errors import InvalidDigest
 
 __all__ = ["Image", "Repository", "is_loopback", "parse_tag"]

@@ -1,0 +1,217 @@
+"""Reading from a repository: manifests and blobs, by way of a mirror where there is one."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from http import HTTPStatus
+from typing import Final, Protocol, TypeVar
+
+from store.digest import Digest
+from store.dist.registry.errors import Cancelled, Corrupt, RegistryError, Unsound
+from store.dist.registry.media import ACCEPTED
+from store.dist.registry.messages import Request, Response, Sink
+from store.dist.registry.reference import Repository
+from store.dist.registry.retry import Notify
+from store.dist.registry.session import Session
+from store.errors import InvalidDigest
+
+__all__ = ["Source", "Target"]
+
+T = TypeVar("T")
+
+_GOOD: Final = frozenset({HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE})
+_CONTENT_RANGE: Final = re.compile(r"bytes\s+(\d+)-(\d+)/(\d+|\*)")
+
+
+class Target(Protocol):
+    """Whoever takes the bytes of a blob, in order."""
+
+    @property
+    def offset(self) -> int:
+        """How many bytes it has."""
+
+    def write(self, data: memoryview, /) -> object:
+        """Take the next ones; ``data`` is valid during the call only."""
+
+
+class Source:
+    """What can be read of one repository.  Safe for many threads.
+
+    Attributes:
+        repository: which one.
+        sessions: with those that have it, the mirror first.
+    """
+
+    def __init__(self, repository: Repository, sessions: Sequence[Session], notify: Notify) -> None:
+        """Begin; nothing is sent yet.
+
+        Args:
+            repository: which one.
+            sessions: with those that have it, in the order in which they are to be asked.
+            notify: told when one fails and the next is asked.
+        """
+        self.repository = repository
+        self.sessions = tuple(sessions)
+        self._notify = notify
+        self._scopes = (f"repository:{repository.path}:pull",)
+
+    def resolve(self, name: str) -> Digest | None:
+        """The digest of the manifest that ``name``, a tag or digest, stands for.
+
+        The word of the registry, good for finding out whether anything must be transferred.
+
+        Returns:
+            None when the registry does not say it, or in an algorithm that is unknown here.
+
+        Raises:
+            RegistryError: it cannot be asked, or has no such manifest.
+        """
+        return self.first(lambda session: self._resolve(session, name))
+
+    def manifest(self, name: str, accept: Sequence[str] = ACCEPTED) -> tuple[bytes, str]:
+        """The bytes of a manifest and the type that the registry gives them.
+
+        Args:
+            name: a tag, or a digest, by which the bytes are then verified.
+            accept: types to ask for.
+
+        Raises:
+            RegistryError: it cannot be had.
+            Corrupt: the bytes are not those of the digest, or of the registry's own statement.
+        """
+        return self.first(lambda session: self._manifest(session, name, accept))
+
+    def download(self, session: Session, digest: Digest, size: int | None, target: Target) -> None:
+        """Bring what ``target`` lacks of a blob, from where it stands; nothing is verified.
+
+        A connection that breaks or an answer that promises better luck later is not the end:
+        the next request goes on at the next byte.
+
+        Args:
+            session: one of `sessions`.
+            digest: the blob.
+            size: of the blob in bytes; None when nobody knows it.
+            target: is given the bytes.
+
+        Raises:
+            Corrupt: the registry's copy has another size.
+            RegistryError: it cannot be had.
+        """
+        patience = session.patience()
+        while size is None or target.offset < size:
+            before = target.offset
+            try:
+                self._continue(session, digest, size, target)
+            except RegistryError as error:
+                if target.offset > before:
+                    patience.renew()
+                patience.pause(error)
+            else:
+                break
+        if size is not None and target.offset != size:
+            reason = f"the registry sends {target.offset} bytes of {size}"
+            raise Corrupt(f"blob {digest}", reason)
+
+    def first(self, ask: Callable[[Session], T]) -> T:
+        """What the first session that does not fail gives.
+
+        Raises:
+            RegistryError: the last one failed too.
+        """
+        for session in self.sessions[:-1]:
+            try:
+                return ask(session)
+            except Cancelled:
+                raise
+            except RegistryError as error:
+                self._notify(f"mirror {error}; going to {self.repository.domain}")
+        return ask(self.sessions[-1])
+
+    def _url(self, session: Session, kind: str, name: str) -> str:
+        # As containerd tells a mirror of many registries which of them is meant.
+        mirrored = session is not self.sessions[-1]
+        query = f"?ns={self.repository.domain}" if mirrored else ""
+        return f"{session.url}/v2/{self.repository.path}/{kind}/{name}{query}"
+
+    def _resolve(self, session: Session, name: str) -> Digest | None:
+        request = Request("HEAD", self._url(session, "manifests", name), _accepting(ACCEPTED))
+        return _stated_digest(session.send(request, self._scopes))
+
+    def _manifest(self, session: Session, name: str, accept: Sequence[str]) -> tuple[bytes, str]:
+        request = Request("GET", self._url(session, "manifests", name), _accepting(accept))
+        answer = session.send(request, self._scopes)
+        data = bytes(answer.body)
+        # The header names sha256 whatever was asked for, so it is no word about a digest.
+        wanted = Digest.parse(name) if ":" in name else _stated_digest(answer)
+        if wanted is not None:
+            found = Digest.of(data, wanted.algorithm)
+            if found != wanted:
+                raise Corrupt(f"manifest {name}", f"expected {wanted}, found {found}")
+        media_type = (answer.headers.get("Content-Type") or "").partition(";")[0].strip()
+        return data, media_type
+
+    def _continue(self, session: Session, digest: Digest, size: int | None, target: Target) -> None:
+        start = target.offset
+        headers = {"Range": f"bytes={start}-"} if start else {}
+        request = Request("GET", self._url(session, "blobs", str(digest)), headers)
+
+        def receive(response: Response) -> Sink:
+            _check_answer(response, digest, start, size)
+            if start and response.status == HTTPStatus.OK:
+                return _Skip(start, target)
+            return target.write
+
+        answer = session.attempt(request, self._scopes, receive, good=_GOOD)
+        if answer.status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
+            held = (answer.headers.get("Content-Range") or "").rpartition("/")[2]
+            reason = f"the registry's copy ends at byte {held or start} of {size}"
+            raise Corrupt(f"blob {digest}", reason)
+
+
+class _Skip:
+    """Passes over what is held already, where a registry begins from the start regardless."""
+
+    def __init__(self, count: int, target: Target) -> None:
+        self._left = count
+        self._target = target
+
+    def __call__(self, data: memoryview) -> None:
+        skipped = min(self._left, len(data))
+        self._left -= skipped
+        if skipped < len(data):
+            self._target.write(data[skipped:])
+
+
+def _check_answer(response: Response, digest: Digest, start: int, size: int | None) -> None:
+    """Whether the body of ``response`` is what was asked for, by its headers.
+
+    Raises:
+        Corrupt: it is a blob of another size.
+        Unsound: it is another part of the blob.
+    """
+    what = f"blob {digest}"
+    total: str | None = None
+    if response.status == HTTPStatus.OK:
+        total = response.headers.get("Content-Length")
+    elif response.status == HTTPStatus.PARTIAL_CONTENT:
+        match = _CONTENT_RANGE.fullmatch((response.headers.get("Content-Range") or "").strip())
+        if match is None or int(match.group(1)) != start:
+            raise Unsound(what, f"asked for bytes from {start} on, the registry sends others")
+        total = match.group(3)
+    else:
+        raise Unsound(what, f"the registry answers {response.status} without it")
+    if size is not None and total is not None and total.isdecimal() and int(total) != size:
+        raise Corrupt(what, f"the registry has {total} bytes of it, expected {size}")
+
+
+def _accepting(types: Sequence[str]) -> dict[str, str]:
+    return {"Accept": ", ".join(types)}
+
+
+def _stated_digest(answer: Response) -> Digest | None:
+    stated = answer.headers.get("Docker-Content-Digest")
+    try:
+        return Digest.parse(stated) if stated is not None else None
+    except InvalidDigest:
+        return None
