@@ -119,7 +119,7 @@ mount_store() {
     case "$root:$mountpoint" in :* | *:) usage_error 'a folder needs a name' ;; esac
     set_up ''
     for option; do
-        case $option in -h | --help) exec "$venv/bin/contentfs" "$option" ;; esac
+        case $option in -h | --help | --version) exec "$venv/bin/contentfs" "$option" ;; esac
     done
     make_folder "$root"
     make_folder "$mountpoint"
