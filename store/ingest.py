@@ -322,6 +322,21 @@ class Ingests:
         ingest.close()
         return data
 
+    def open_data(self, ref: Ref) -> int:
+        """A descriptor for reading the bytes that an ingest holds.
+
+        Raises:
+            NotFound: there is none.
+            NotRegular: its data is no file.
+        """
+        ingest = self.open(ref)
+        try:
+            return disk.open_regular(DATA, os.O_RDONLY, dir_fd=ingest.fd)
+        except FileNotFoundError:
+            raise NotFound("ingest", ref.text) from None
+        finally:
+            ingest.close()
+
     def status(self, ref: Ref) -> Status:
         """All that is known of an ingest.
 
