@@ -7,8 +7,9 @@ import stat
 from typing import TYPE_CHECKING, NamedTuple
 
 from store import disk
-from store.digest import Digest, algorithms
-from store.errors import NotFound, NotRegular
+from store.digest import Digest, algorithms, hex_length
+from store.errors import NotFound, NotRegular, UnsupportedAlgorithm
+from store.names import sorted_names
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -104,21 +105,27 @@ class Blobs:
         with entries:
             yield from entries
 
-    def digests(self, prefix: str = "") -> Iterator[Digest]:
-        """The digests of all blobs whose text begins with ``prefix``, sorted."""
+    def names(self, prefix: str = "") -> Iterator[tuple[str, list[str]]]:
+        """As `digests`, but in parts: an algorithm, and some of its hex, sorted.
+
+        For who handles a million of them and needs no objects.
+        """
         for algorithm in self.algorithms():
             wanted = _name_prefix(prefix, algorithm)
             if wanted is None:
                 continue
-            names = (
-                entry.name
-                for entry in self.scan(algorithm)
-                if entry.name.startswith(wanted) and entry.is_file(follow_symlinks=False)
-            )
-            for name in sorted(names):
-                digest = self._layout.digest_of(algorithm, name)
-                if digest is not None:
-                    yield digest
+            try:
+                length = hex_length(algorithm)
+            except UnsupportedAlgorithm:
+                continue
+            for names in sorted_names(self.scan(algorithm), length, wanted):
+                yield algorithm, names
+
+    def digests(self, prefix: str = "") -> Iterator[Digest]:
+        """The digests of all blobs whose text begins with ``prefix``, sorted."""
+        for algorithm, names in self.names(prefix):
+            for name in names:
+                yield Digest(algorithm, name)
 
     def walk(self, prefix: str = "") -> Iterator[Info]:
         """All blobs whose digest's text begins with ``prefix``, sorted by digest.

@@ -22,7 +22,7 @@ from store.errors import InvalidDigest, UnsupportedAlgorithm
 if TYPE_CHECKING:
     from collections.abc import Buffer
 
-__all__ = ["CANONICAL", "Digest", "Hash", "algorithms", "new_hash"]
+__all__ = ["CANONICAL", "Digest", "Hash", "algorithms", "hex_length", "new_hash"]
 
 CANONICAL = "sha256"
 
@@ -53,6 +53,18 @@ def _available(algorithm: str) -> bool:
     if algorithm == "blake3":
         return find_spec("blake3") is not None
     return algorithm in _HEX_LENGTHS
+
+
+def hex_length(algorithm: str) -> int:
+    """How many hex digits a digest has.
+
+    Raises:
+        UnsupportedAlgorithm: the algorithm is not available here.
+    """
+    length = _HEX_LENGTHS.get(algorithm)
+    if length is None or not _available(algorithm):
+        raise UnsupportedAlgorithm(algorithm, _unsupported())
+    return length
 
 
 def new_hash(algorithm: str) -> Hash:

@@ -13,12 +13,11 @@ from store.dist.units import age, human_size
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
 
     from store import Info
 
 _WIDTHS = (len("sha256:") + 64, len("1.234MB"))
-_BATCH = 4096  # lines written in one piece
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -46,7 +45,9 @@ def run(options: Namespace, root: str) -> int:
     prefixes = _outermost(prefixes)
     if options.quiet and not options.json:
         for prefix in prefixes:
-            _write_digests(map(str, store.digests(prefix)))
+            for algorithm, names in store.blobs.names(prefix):
+                head = f"{algorithm}:"
+                output.write((head + f"\n{head}".join(names) + "\n").encode())
         return code
     infos = (info for prefix in prefixes for info in store.walk(prefix))
     if options.json:
@@ -85,10 +86,3 @@ def _outermost(prefixes: Iterable[str]) -> list[str]:
         if not kept or not prefix.startswith(kept[-1]):
             kept.append(prefix)
     return kept
-
-
-def _write_digests(digests: Iterator[str]) -> None:
-    from itertools import islice  # noqa: PLC0415
-
-    while batch := list(islice(digests, _BATCH)):
-        output.write(("\n".join(batch) + "\n").encode())
