@@ -1,4 +1,4 @@
-"""The blobs of a store: found, listed, opened, deleted, and the folder that they are published to."""
+"""The blobs of a store: found, listed, opened, deleted, and the folders they are published to."""
 
 from __future__ import annotations
 
@@ -196,7 +196,7 @@ class Blobs:
 
 
 def _name_prefix(prefix: str, algorithm: str) -> str | None:
-    """How a file name must begin for its digest's text to begin with ``prefix``; None if none can."""
+    """How a file name must begin for its digest to begin with ``prefix``; None if none can."""
     head = f"{algorithm}:"
     if head.startswith(prefix):
         return ""

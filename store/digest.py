@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Protocol
 from store.errors import InvalidDigest, UnsupportedAlgorithm
 
 if TYPE_CHECKING:
-    from collections.abc import Buffer
+    from typing_extensions import Buffer  # collections.abc has it from Python 3.12 on
 
 __all__ = ["CANONICAL", "Digest", "Hash", "algorithms", "hex_length", "new_hash"]
 

@@ -1,4 +1,4 @@
-"""Every system call that changes a store, and the only ones: one place to make durable, one to fail.
+"""Every system call that changes a store: one place to make durable, and one to make fail.
 
 Nothing else in the package writes, syncs, links, renames or removes.  The tests fail or kill
 each of these calls in turn by replacing this module's ``os``.
@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Final
 from store.errors import NotRegular
 
 if TYPE_CHECKING:
-    from collections.abc import Buffer
+    from typing_extensions import Buffer  # collections.abc has it from Python 3.12 on
 
 __all__ = [
     "TEMPORARY",

@@ -48,9 +48,12 @@ __all__ = [
 ]
 
 
+_SHOWN = 120
+
+
 def _shown(text: str) -> str:
     """``text`` for a message: on one line, and short even when a caller sent a megabyte."""
-    return repr(text if len(text) <= 120 else text[:117] + "...")
+    return repr(text if len(text) <= _SHOWN else text[: _SHOWN - 3] + "...")
 
 
 class StoreError(Exception):

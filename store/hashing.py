@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 from store.digest import Digest, new_hash
 
 if TYPE_CHECKING:
-    from collections.abc import Buffer
+    from typing_extensions import Buffer  # collections.abc has it from Python 3.12 on
 
     Signature = tuple[int, int, int, int, int]
 
@@ -87,7 +87,7 @@ class Running:
 
     def grew(self, size: int, tail: Buffer) -> None:
         """The file has ``size`` bytes now, of which ``tail`` are the last ones."""
-        length = len(memoryview(tail).cast("B")) if tail else 0
+        length = memoryview(tail).nbytes
         with self._state:
             small = length <= _INLINE and self._position == size - length
             if small and not self._working:
@@ -100,7 +100,7 @@ class Running:
         self.catch_up()
 
     def catch_up(self) -> None:
-        """Have a thread hash what is unhashed, all but less than a MiB, while the caller goes on."""
+        """Have a thread hash what is unhashed, all but the last MiB, while the caller goes on."""
         with self._state:
             if self._working or self._target - self._position < _CHUNK:
                 return

@@ -124,7 +124,7 @@ class Ingest:
 
     def published(self, data: os.stat_result) -> bool:
         """Whether the data is already the blob that is expected of the ingest."""
-        if data.st_nlink < 2:
+        if data.st_nlink == 1:
             return False
         expected = self.expected()
         if expected is None:
@@ -497,7 +497,7 @@ class Ingests:
         self._drop(self.hold(ref, create=False))
 
     def rename(self, old: Ref, new: Ref) -> None:
-        """Give an ingest another ref, in one step: it moves with its data, by one rename(2).
+        """Give an ingest another ref, in one step: its data moves, by one rename(2).
 
         What was set of the old one goes along; what stood under the new ref is replaced.
 

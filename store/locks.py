@@ -49,6 +49,9 @@ def _forget_after_fork() -> None:
 os.register_at_fork(after_in_child=_forget_after_fork)
 
 
+_FIELDS = 8
+
+
 class Holders:
     """Who holds which lock at one moment, as /proc/locks tells without touching any lock.
 
@@ -69,7 +72,7 @@ class Holders:
         for line in lines:
             fields = line.split()
             # "1: FLOCK  ADVISORY  WRITE 123 08:01:456 0 EOF"; a waiter's line has "->" after "1:".
-            if len(fields) == 8 and fields[1] == b"FLOCK":
+            if len(fields) == _FIELDS and fields[1] == b"FLOCK":
                 device, _, inode = fields[5].decode().rpartition(":")
                 self._pids.setdefault(int(inode), set()).add((device, int(fields[4])))
 

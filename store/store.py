@@ -1,4 +1,4 @@
-"""The store: blobs, and the ingests that become blobs, under one root.  Composes; decides nothing."""
+"""The store: blobs, and the ingests that become blobs, under one root.  Decides nothing."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ class Store:
             NotFound: it is not there.
             NotRegular: what stands there is no file.
         """
-        return io.open(self.blobs.open(_digest(digest)), "rb")  # noqa: SIM115, UP020 - the caller's to close; `open` is this method
+        return io.open(self.blobs.open(_digest(digest)), "rb")  # noqa: UP020 - `open` is this method
 
     def digests(self, prefix: str = "") -> Iterator[Digest]:
         """The digests of all blobs whose text begins with ``prefix``, sorted."""

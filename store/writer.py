@@ -33,7 +33,7 @@ import os
 import stat
 import time
 import warnings
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Self
 
 from store import disk
 from store.digest import CANONICAL, Digest
@@ -42,8 +42,9 @@ from store.hashing import HashCache, Running, signature
 from store.layout import DATA, EXPECTED, REF, TOTAL
 
 if TYPE_CHECKING:
-    from collections.abc import Buffer
     from types import TracebackType
+
+    from typing_extensions import Buffer  # collections.abc has it from Python 3.12 on
 
     from store.blobs import Blobs
     from store.ingest import Held, Ingest, Ingests
@@ -417,7 +418,7 @@ class Writer:
         if self._state not in states:
             raise Closed(self.ref.text)
 
-    def __enter__(self) -> Writer:
+    def __enter__(self) -> Self:
         """The writer itself."""
         return self
 
