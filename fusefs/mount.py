@@ -58,37 +58,33 @@ def run(request: Request, ready: Callable[[], None]) -> int:
         store = Store(request.root, read_only=request.options.read_only)
     except (OSError, StoreError) as error:
         raise MountError(f"cannot open the store {request.root}: {error}") from error
+    # From here to the end a signal must find somebody who unmounts.
+    signal.pthread_sigmask(signal.SIG_BLOCK, ENDING_SIGNALS)
+    operations = ContentOperations(
+        store,
+        allow_delete=request.options.allow_delete,
+        read_only=request.options.read_only,
+        umask=request.options.umask,
+        uid=request.options.uid,
+        gid=request.options.gid,
+    )
+    mount, connection = _mount(operations, request)
     try:
-        # From here to the end a signal must find somebody who unmounts.
-        signal.pthread_sigmask(signal.SIG_BLOCK, ENDING_SIGNALS)
-        operations = ContentOperations(
-            store,
-            allow_delete=request.options.allow_delete,
-            read_only=request.options.read_only,
-            umask=request.options.umask,
-            uid=request.options.uid,
-            gid=request.options.gid,
-        )
-        mount, connection = _mount(operations, request)
-        try:
-            trio.run(serve, mount, connection, operations, ready)
-        except MountError:
-            raise
-        except Exception:  # noqa: BLE001 - whatever it was: it is logged, and the mount is gone
-            _log.exception("the mount on %s has failed, and is unmounted", request.point)
-            return 1
-        finally:
-            # `serve` has unmounted; by its path pyfuse3 might hit what has been mounted since.
-            pyfuse3.close(unmount=False)
-        _log.info("%s is unmounted", request.point)
-        return 0
+        trio.run(serve, mount, connection, operations, ready)
+    except MountError:
+        raise
+    except Exception:  # noqa: BLE001 - whatever it was: it is logged, and the mount is gone
+        _log.exception("the mount on %s has failed, and is unmounted", request.point)
+        return 1
     finally:
-        store.close()
+        # `serve` has unmounted; by its path pyfuse3 might hit what has been mounted since.
+        pyfuse3.close(unmount=False)
+    _log.info("%s is unmounted", request.point)
+    return 0
 
 
 def _mount(operations: pyfuse3.Operations, request: Request) -> tuple[Mount, int]:
     """Call pyfuse3.init(), and find out what it keeps to itself."""
-    loop.install()
     with _standard_error_caught() as said:
         try:
             pyfuse3.init(operations, request.point, _fuse_options(request))  # type: ignore[arg-type]
@@ -97,7 +93,9 @@ def _mount(operations: pyfuse3.Operations, request: Request) -> tuple[Mount, int
     mount = topmost(request.point)
     if mount is None or mount.kind != FILESYSTEM_TYPE:
         raise MountError(f"the mount on {request.point} was taken away at once")
-    return mount, _connection()
+    connection = _connection()
+    loop.install(connection)
+    return mount, connection
 
 
 def _fuse_options(request: Request) -> list[str]:

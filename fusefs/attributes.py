@@ -1,0 +1,112 @@
+"""How the view's files look: modes, owners, sizes, times, and how long the kernel may believe it.
+
+The kernel-cache policy (docs/design.md has the reasons):
+
+==================  ==============  ==============  ============================================
+what                entry, seconds  attr, seconds   why
+==================  ==============  ==============  ============================================
+static folders      300             0.9             they never go; their times may change
+a blob              0.9             300             it may go behind our back within a second;
+                                                    as long as it is there it never changes
+an ingest           0               0               it grows, and goes at its commit
+==================  ==============  ==============  ============================================
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from typing import Final
+
+from pyfuse3 import EntryAttributes
+
+__all__ = ["Look"]
+
+_UMASK: Final = 0o022
+_LONG: Final = 300.0
+_SECOND: Final = 0.9
+_IO_SIZE: Final = 4096
+
+
+class Look:
+    """Makes the attributes of the view's nodes.
+
+    Attributes:
+        uid: who owns everything.
+        gid: whose group owns everything.
+    """
+
+    __slots__ = ("_directory_mode", "_ingest_mode", "_mask", "gid", "uid")
+
+    def __init__(self, *, umask: int | None, uid: int | None, gid: int | None) -> None:
+        """Set what all have in common.
+
+        Args:
+            umask: the permission bits that nobody gets; default 022.
+            uid: the owner; default is the user who mounts.
+            gid: the group; default is that of the user who mounts.
+        """
+        self.uid = os.getuid() if uid is None else uid
+        self.gid = os.getgid() if gid is None else gid
+        self._mask = ~(_UMASK if umask is None else umask)
+        self._directory_mode = stat.S_IFDIR | 0o777 & self._mask
+        self._ingest_mode = stat.S_IFREG | 0o666 & self._mask
+
+    def directory(self, inode: int, found: os.stat_result, *, writable: bool) -> EntryAttributes:
+        """A folder; ``found`` is the one in the store that it stands for."""
+        look = self._new(inode)
+        look.entry_timeout = _LONG
+        look.attr_timeout = _SECOND
+        look.st_mode = self._directory_mode if writable else self._directory_mode & ~0o222
+        look.st_nlink = 2
+        self._set_times(look, found)
+        return look
+
+    def blob(self, inode: int, found: os.stat_result) -> EntryAttributes:
+        """A blob."""
+        look = self._new(inode)
+        look.entry_timeout = _SECOND
+        look.attr_timeout = _LONG
+        # What is not the owner's, the file itself decides: it was committed under some umask.
+        look.st_mode = stat.S_IFREG | found.st_mode & 0o444 & self._mask
+        self._set_size(look, found.st_size, found.st_blocks)
+        self._set_times(look, found)
+        return look
+
+    def ingest(self, inode: int, found: os.stat_result) -> EntryAttributes:
+        """An ingest."""
+        look = self._new(inode)
+        look.entry_timeout = 0
+        look.attr_timeout = 0
+        look.st_mode = self._ingest_mode
+        self._set_size(look, found.st_size, found.st_blocks)
+        self._set_times(look, found)
+        return look
+
+    def finished(self, inode: int, found: os.stat_result) -> EntryAttributes:
+        """An ingest that has become a blob, for who still has it open or may still see it."""
+        look = self.blob(inode, found)
+        look.entry_timeout = 0
+        look.attr_timeout = 0
+        return look
+
+    def _new(self, inode: int) -> EntryAttributes:
+        look = EntryAttributes()
+        look.st_ino = inode
+        look.generation = 0
+        look.st_uid = self.uid
+        look.st_gid = self.gid
+        look.st_nlink = 1
+        look.st_blksize = _IO_SIZE
+        return look
+
+    @staticmethod
+    def _set_size(look: EntryAttributes, size: int, blocks: int) -> None:
+        look.st_size = size
+        look.st_blocks = blocks
+
+    @staticmethod
+    def _set_times(look: EntryAttributes, found: os.stat_result) -> None:
+        # One time for all three: the kernel drops its pages when an mtime differs, and a blob's
+        # ctime changes with its links, which is not the reader's affair.
+        look.st_atime_ns = look.st_mtime_ns = look.st_ctime_ns = found.st_mtime_ns

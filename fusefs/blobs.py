@@ -1,0 +1,207 @@
+"""The view of ``blobs/``: a folder for each algorithm, and the blobs in it as read-only files."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import stat
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from typing import Final, NamedTuple
+
+from pyfuse3 import EntryAttributes, FUSEError
+
+from fusefs.attributes import Look
+from fusefs.inodes import FIRST_ALGORITHM, BlobInodes
+from fusefs.listing import Listing
+from fusefs.offload import in_thread
+from store import Digest, InvalidDigest, NotFound, Store
+
+_log = logging.getLogger(__name__)
+
+__all__ = ["BlobListing", "BlobView", "OpenBlob", "stat_or_root"]
+
+# Stats of so many entries take a thread about a millisecond and a half.
+_BATCH: Final = 256
+
+
+def stat_or_root(store: Store, folder: str) -> os.stat_result:
+    """The stat of a folder of the store, or of its root while nobody has needed the folder."""
+    try:
+        return os.stat(folder)
+    except FileNotFoundError:
+        return os.stat(store.root)
+
+
+class OpenBlob(NamedTuple):
+    """A blob that a client has open.
+
+    Attributes:
+        fd: its file; it stays readable when the blob is deleted.
+        size: its size in bytes.
+    """
+
+    fd: int
+    size: int
+
+
+class BlobView:
+    """Blobs by name and by inode."""
+
+    def __init__(self, store: Store, look: Look) -> None:
+        self._store = store
+        self._look = look
+        self._inodes = BlobInodes()
+        # How a deleted blob still answers fstat(2): the kernel asks by inode, not by handle.
+        self._open: dict[int, list[int]] = {}
+        self._algorithms: list[str] = []
+
+    # -------------------------------------------------------------------------------- algorithms
+
+    def algorithm_inode(self, name: str) -> int:
+        """The number of an algorithm's folder; each keeps its own."""
+        if name not in self._algorithms:
+            self._algorithms.append(name)
+        return FIRST_ALGORITHM + self._algorithms.index(name)
+
+    def algorithm(self, inode: int) -> str | None:
+        """The algorithm whose folder a number stands for."""
+        place = inode - FIRST_ALGORITHM
+        return self._algorithms[place] if 0 <= place < len(self._algorithms) else None
+
+    def algorithm_look(self, name: str) -> EntryAttributes:
+        """The attributes of an algorithm's folder, which need not be on disk yet."""
+        found = stat_or_root(self._store, self._store.layout.algorithm(name))
+        return self._look.directory(self.algorithm_inode(name), found, writable=False)
+
+    async def algorithms(self) -> list[str]:
+        """The algorithms that have a folder."""
+        return await in_thread(self._store.blobs.algorithms)
+
+    # ------------------------------------------------------------------------------------- blobs
+
+    def lookup(self, algorithm: str, name: bytes) -> EntryAttributes:
+        """The blob of a name, counted as looked up.
+
+        Raises:
+            NotFound: there is none, or it is no digest's name.
+        """
+        digest = self._named(algorithm, name)
+        found = self._store.blobs.stat(digest)
+        look = self._look.blob(self._inodes.number(digest), found)
+        self._inodes.count(digest)
+        return look
+
+    def forget(self, inode: int, lookups: int) -> None:
+        """The kernel lets go of a blob."""
+        self._inodes.forget(inode, lookups)
+
+    def digest(self, inode: int) -> Digest:
+        """The blob that a number stands for.
+
+        Raises:
+            FUSEError: ESTALE; the kernel then looks the name up again by itself.
+        """
+        digest = self._inodes.digest(inode)
+        if digest is None:
+            raise FUSEError(errno.ESTALE)
+        return digest
+
+    def getattr(self, inode: int) -> EntryAttributes:
+        """The attributes of a blob, also of one that is deleted while somebody has it open."""
+        try:
+            found = self._store.blobs.stat(self.digest(inode))
+        except NotFound:
+            if inode not in self._open:
+                raise FUSEError(errno.ESTALE) from None
+            found = os.fstat(self._open[inode][0])
+        return self._look.blob(inode, found)
+
+    def open(self, inode: int) -> OpenBlob:
+        """Open a blob for reading."""
+        try:
+            fd = self._store.blobs.open(self.digest(inode))
+        except NotFound:
+            raise FUSEError(errno.ESTALE) from None
+        self._open.setdefault(inode, []).append(fd)
+        return OpenBlob(fd, os.fstat(fd).st_size)
+
+    def close(self, inode: int, blob: OpenBlob) -> None:
+        """Close what `open` has opened."""
+        fds = self._open[inode]
+        fds.remove(blob.fd)
+        if not fds:
+            del self._open[inode]
+        os.close(blob.fd)
+
+    async def delete(self, algorithm: str, name: bytes) -> None:
+        """Delete a blob; those who have it open can read on."""
+        digest = self._named(algorithm, name)
+        await in_thread(self._store.delete, digest)
+        _log.info("deleted %s", digest)
+
+    @staticmethod
+    def _named(algorithm: str, name: bytes) -> Digest:
+        try:
+            return Digest(algorithm, name.decode("ascii", "replace"))
+        except InvalidDigest:
+            raise NotFound("blob", f"{algorithm}/{name!r}") from None
+
+    def list(self, algorithm: str) -> BlobListing:
+        """An algorithm's folder, open."""
+        return BlobListing(algorithm, self._store, self._look, self._inodes)
+
+
+class BlobListing(Listing[tuple[Digest, os.stat_result]]):
+    """The blobs of one algorithm, in whatever order the disk has them."""
+
+    def __init__(self, algorithm: str, store: Store, look: Look, inodes: BlobInodes) -> None:
+        self._algorithm = algorithm
+        self._store = store
+        self._look = look
+        self._inodes = inodes
+        self._entries: Iterator[tuple[Digest, os.stat_result]] = iter(())
+        # The batch at hand, and the place of its first entry.
+        self._batch: Sequence[tuple[Digest, os.stat_result]] = ()
+        self._start = 0
+
+    async def batch(self, place: int) -> Sequence[tuple[Digest, os.stat_result]]:
+        """Some blobs from the ``place``-th on.
+
+        The kernel goes forward, and back by the entries that did not fit; a seekdir(3) to anywhere
+        else reads the folder from its beginning.
+        """
+        end = self._start + len(self._batch)
+        if place == 0 or not self._start <= place <= end:
+            self._entries = self._scan()
+            self._batch = await in_thread(self._take, place)
+            self._start = place
+        elif place == end:
+            self._batch = await in_thread(self._take, 0)
+            self._start = end
+        return self._batch[place - self._start :]
+
+    def show(self, entry: tuple[Digest, os.stat_result]) -> tuple[bytes, EntryAttributes]:
+        """A blob's name and attributes."""
+        digest, found = entry
+        return digest.hex.encode(), self._look.blob(self._inodes.number(digest), found)
+
+    def given(self, entry: tuple[Digest, os.stat_result]) -> None:
+        """Count the lookup."""
+        self._inodes.count(entry[0])
+
+    def _take(self, skip: int) -> Sequence[tuple[Digest, os.stat_result]]:
+        return list(islice(self._entries, skip, skip + _BATCH))
+
+    def _scan(self) -> Iterator[tuple[Digest, os.stat_result]]:
+        for entry in self._store.blobs.scan(self._algorithm):
+            digest = self._store.layout.digest_of(self._algorithm, entry.name)
+            if digest is None:
+                continue
+            try:
+                found = entry.stat(follow_symlinks=False)
+            except FileNotFoundError:
+                continue
+            if stat.S_ISREG(found.st_mode):
+                yield digest, found

@@ -1,0 +1,383 @@
+"""The view of ``ingest/``: transactions as append-only files, by name and by inode.
+
+Whatever comes after a close on the same ref waits for that close's work (`_after_close`), and
+whatever needs the ref's lock gives other processes a moment to let go of it (`_patiently`).
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Final, TypeVar, TypeVarTuple
+
+import trio
+from pyfuse3 import EntryAttributes, FUSEError
+
+from fusefs.late import thread_group
+from fusefs.listing import Listing
+from fusefs.nodes import COMMITTED, LIVE, IngestNode, IngestNodes
+from fusefs.offload import in_thread
+from fusefs.writing import OpenIngest
+from store import Busy, Digest, NotFound, Ref, Rejected, Writer
+
+if TYPE_CHECKING:
+    from fusefs.attributes import Look
+    from store import Store
+
+__all__ = ["IngestListing", "IngestView"]
+
+_log = logging.getLogger(__name__)
+
+# For another process to let go of a ref.
+_PATIENCE: Final = 0.25
+_PATIENCE_STEP: Final = 0.01
+# For the RELEASE that follows what looks like the last close.  It comes within milliseconds; all
+# of this is waited only where somebody keeps a descriptor open that he has made a copy of.
+_RELEASE_PATIENCE: Final = 0.5
+
+_Args = TypeVarTuple("_Args")
+_Result = TypeVar("_Result")
+
+
+class IngestView:
+    """Ingests by name and by inode.
+
+    Attributes:
+        nodes: those that the kernel knows.
+    """
+
+    def __init__(self, store: Store, look: Look) -> None:
+        self._store = store
+        self._look = look
+        self.nodes = IngestNodes()
+
+    # ------------------------------------------------------------------------------ by name: look
+
+    async def lookup(self, name: bytes, pid: int) -> EntryAttributes:
+        """The ingest of a name, or the finished file for who wrote it; counted as looked up."""
+        ref = Ref.from_file_name(name)
+        await self._after_close(ref, changing=False)
+        node = self.nodes.of(ref)
+        found = node.writer.stat() if node is not None and node.writer is not None else None
+        try:
+            found = found or self._store.ingests.stat(ref)
+        except NotFound:
+            node = self.nodes.late.find(ref, pid)
+            if node is None:
+                raise
+            node.lookups += 1
+            return self._show(node, None)
+        node = self.nodes.live(ref, found)
+        node.lookups += 1
+        return self._look.ingest(node.inode, found)
+
+    def list(self) -> IngestListing:
+        """The folder, open."""
+        return IngestListing(self._store, self._look, self.nodes)
+
+    # ----------------------------------------------------------------------------- by inode: look
+
+    async def getattr(self, inode: int) -> EntryAttributes:
+        """The attributes of an ingest, or of what it has become."""
+        node = self.nodes.at(inode)
+        if node.state == LIVE:
+            await self._after_close(node.ref, changing=False)
+        return self.look(node)
+
+    def look(self, node: IngestNode) -> EntryAttributes:
+        """The attributes of a node at this moment."""
+        found = node.writer.stat() if node.writer is not None else None
+        if found is None and node.state == LIVE:
+            try:
+                found = self._store.ingests.stat(node.ref)
+            except NotFound:
+                found = None
+            if found is not None and (found.st_dev, found.st_ino) != node.data:
+                found = None
+        return self._show(node, found)
+
+    def _show(self, node: IngestNode, found: os.stat_result | None) -> EntryAttributes:
+        if node.found is not None:
+            return self._look.finished(node.inode, node.found)
+        if found is None and node.readers:
+            found = os.fstat(node.readers[0])
+        if found is None:
+            raise FUSEError(errno.ESTALE)
+        return self._look.ingest(node.inode, found)
+
+    def open_to_read(self, inode: int) -> tuple[IngestNode, int]:
+        """Open what is there so far, or what it has become; close with `close_reader`."""
+        node = self.nodes.at(inode)
+        try:
+            if node.digest is not None:
+                fd = self._store.blobs.open(node.digest)
+            else:
+                fd = self._store.ingests.open_data(node.ref)
+        except NotFound:
+            raise FUSEError(errno.ESTALE) from None
+        node.readers.append(fd)
+        return node, fd
+
+    @staticmethod
+    def close_reader(node: IngestNode, fd: int) -> None:
+        """Close what `open_to_read` has opened."""
+        node.readers.remove(fd)
+        os.close(fd)
+
+    # ------------------------------------------------------------------------- beginning to write
+
+    async def create(self, name: bytes, flags: int, pid: int) -> tuple[OpenIngest, EntryAttributes]:
+        """Begin an ingest, or resume it where it has come to be meanwhile."""
+        ref = Ref.from_file_name(name)
+        await self._after_close(ref, changing=True)
+        if flags & os.O_EXCL and self._exists(ref):
+            raise FUSEError(errno.EEXIST)
+        writer = await self._begin(ref, create=True)
+        node = self.nodes.live(ref, os.fstat(writer.fileno()))
+        handle = await self._opened(node, writer, flags, pid)
+        node.lookups += 1
+        return handle, self.look(node)
+
+    async def open_to_write(self, inode: int, flags: int, pid: int) -> OpenIngest:
+        """Resume an ingest; under a late name, begin a new one."""
+        node = self.nodes.at(inode)
+        if node.state == LIVE:
+            try:
+                writer = await self._begin(node.ref, create=False)
+            except NotFound:
+                raise FUSEError(errno.ESTALE) from None
+            found = os.fstat(writer.fileno())
+            if self.nodes.live(node.ref, found) is not node:
+                # Another ingest has come to stand under the ref: to be looked up anew.
+                writer.close()
+                raise FUSEError(errno.ESTALE)
+        elif self.nodes.late.find(node.ref, pid) is node:
+            writer = await self._begin(node.ref, create=True)
+            self.nodes.revive(node, os.fstat(writer.fileno()))
+        else:
+            raise FUSEError(errno.ESTALE)
+        return await self._opened(node, writer, flags, pid)
+
+    async def make(self, name: bytes, pid: int) -> EntryAttributes:
+        """Mknod: begin an ingest and leave it; where nothing is expected of it, it is done."""
+        ref = Ref.from_file_name(name)
+        await self._after_close(ref, changing=True)
+        if self._exists(ref):
+            raise FUSEError(errno.EEXIST)
+        writer = await self._begin(ref, create=True)
+        node = self.nodes.live(ref, os.fstat(writer.fileno()))
+        self._committed(node, await in_thread(_commit_or_close, writer), pid)
+        node.lookups += 1
+        return self.look(node)
+
+    def _exists(self, ref: Ref) -> bool:
+        try:
+            self._store.ingests.stat(ref)
+        except NotFound:
+            return False
+        return True
+
+    async def _begin(self, ref: Ref, *, create: bool) -> Writer:
+        def begin() -> Writer:
+            return self._store.writer(ref, create=create)
+
+        writer = await self._patiently((ref,), begin)
+        if writer.offset:
+            _log.info("resumed ingest %s at %d bytes", ref, writer.offset)
+        return writer
+
+    async def _opened(self, node: IngestNode, writer: Writer, flags: int, pid: int) -> OpenIngest:
+        handle = OpenIngest(self._store, self.nodes, node, writer, flags)
+        node.writer = handle
+        node.processes.add(thread_group(pid))
+        if flags & os.O_TRUNC:
+            await handle.truncate(0)
+        return handle
+
+    # ------------------------------------------------------------------------------ by name: change
+
+    async def unlink(self, name: bytes, pid: int) -> None:
+        """Abort an ingest; a late name is left as it is."""
+        ref = Ref.from_file_name(name)
+        try:
+            await self._patiently((ref,), self._store.abort, ref)
+        except NotFound:
+            if self.nodes.late.find(ref, pid) is None:
+                raise
+            return
+        self.nodes.aborted(ref)
+        _log.info("aborted ingest %s", ref)
+
+    async def rename(self, name: bytes, new_name: bytes, *, replace: bool, pid: int) -> None:
+        """Give an ingest another ref; a late name is left as it is."""
+        old, new = Ref.from_file_name(name), Ref.from_file_name(new_name)
+        await self._after_close(new, changing=True)
+        if not replace and self._exists(new):
+            raise FUSEError(errno.EEXIST)
+        try:
+            digest = await self._patiently((old, new), self._store.rename, old, new)
+        except NotFound:
+            if self.nodes.late.find(old, pid) is None:
+                raise
+            return
+        except Rejected as verdict:
+            _log.warning("refused to rename to %s: %s", new, verdict)
+            raise
+        if old != new:
+            self.nodes.renamed(old, new)
+        node = self.nodes.of(new)
+        if node is not None:
+            self._committed(node, digest, pid)
+
+    # ----------------------------------------------------------------------------- by inode: change
+
+    async def truncate(self, inode: int, size: int, pid: int) -> None:
+        """Truncate by path: as by a handle that is open for this call alone."""
+        node = self.nodes.at(inode)
+        await self._after_close(node.ref, changing=True)
+        if node.writer is not None:
+            await node.writer.truncate(size)
+            return
+        if node.state == COMMITTED:
+            if node.found is None or node.found.st_size != size:
+                raise FUSEError(errno.EPERM)
+            return
+
+        def change() -> Digest | None:
+            writer = self._store.writer(node.ref, create=False)
+            try:
+                writer.truncate(size)
+            except BaseException:
+                writer.close()
+                raise
+            return _commit_or_close(writer)
+
+        try:
+            self._committed(node, await self._patiently((node.ref,), change), pid)
+        except NotFound:
+            raise FUSEError(errno.ESTALE) from None
+
+    async def expect(self, inode: int, change: Callable[[Ref], None], pid: int) -> None:
+        """Change what is expected of an ingest, and commit it if that makes it complete.
+
+        Raises:
+            Rejected: it is complete, and is not that.  What is expected is written down anyway.
+        """
+        node = self.nodes.at(inode)
+        await self._after_close(node.ref, changing=True)
+        if node.writer is not None:
+            await in_thread(change, node.ref)
+            await node.writer.expectations_changed()
+            return
+
+        def set_and_settle() -> Digest | None:
+            change(node.ref)
+            try:
+                return self._store.settle(node.ref)
+            except Busy:
+                # A writer of another process holds it, whose close will see to it.
+                return None
+
+        try:
+            self._committed(node, await in_thread(set_and_settle), pid)
+        except NotFound:
+            raise FUSEError(errno.ESTALE) from None
+        except Rejected as verdict:
+            _log.warning("refused %s", verdict)
+            raise
+
+    async def digest(self, node: IngestNode) -> Digest:
+        """The digest of the bytes so far."""
+        if node.digest is not None:
+            return node.digest
+        if node.writer is not None:
+            return await node.writer.digest()
+        return await in_thread(self._store.digest_so_far, node.ref)
+
+    def _committed(self, node: IngestNode, digest: Digest | None, pid: int) -> None:
+        if digest is None:
+            return
+        found = self._store.blobs.stat(digest)
+        node.processes.add(thread_group(pid))
+        self.nodes.committed(node, digest, found)
+        _log.info("committed %s, %d bytes, from ingest %s", digest, found.st_size, node.ref)
+
+    # ------------------------------------------------------------------------------------ waiting
+
+    async def _after_close(self, ref: Ref, *, changing: bool) -> None:
+        """Wait for the work of a close that came before, if one did.
+
+        Between the FLUSH of the last close and its RELEASE nothing tells that it was the last.
+        """
+        node = self.nodes.of(ref)
+        handle = None if node is None else node.writer
+        if handle is None:
+            return
+        if handle.releasing:
+            await handle.ended.wait()
+        elif handle.undecided or (changing and handle.flushed):
+            with trio.move_on_after(_RELEASE_PATIENCE):
+                await handle.ended.wait()
+
+    async def _patiently(
+        self, refs: Sequence[Ref], function: Callable[[*_Args], _Result], *args: *_Args
+    ) -> _Result:
+        """Run what needs the locks of some refs, in a thread.
+
+        Raises:
+            Busy: a handle of this mount holds one, or for a quarter of a second another process.
+        """
+        deadline = trio.current_time() + _PATIENCE
+        while True:
+            for ref in refs:
+                await self._after_close(ref, changing=True)
+                node = self.nodes.of(ref)
+                if node is not None and node.writer is not None:
+                    raise Busy(ref.text, os.getpid())
+            try:
+                return await in_thread(function, *args)
+            except Busy:
+                if trio.current_time() >= deadline:
+                    raise
+            await trio.sleep(_PATIENCE_STEP)
+
+
+def _commit_or_close(writer: Writer) -> Digest | None:
+    with writer:
+        return writer.commit() if writer.is_complete() else None
+
+
+class IngestListing(Listing[tuple[Ref, os.stat_result]]):
+    """The ingests, as they were when the folder was read from its beginning."""
+
+    def __init__(self, store: Store, look: Look, nodes: IngestNodes) -> None:
+        self._store = store
+        self._look = look
+        self._nodes = nodes
+        self._entries: Sequence[tuple[Ref, os.stat_result]] = ()
+
+    async def batch(self, place: int) -> Sequence[tuple[Ref, os.stat_result]]:
+        """The ingests from the ``place``-th on."""
+        if place == 0:
+            self._entries = await in_thread(self._read)
+        return self._entries[place:]
+
+    def show(self, entry: tuple[Ref, os.stat_result]) -> tuple[bytes, EntryAttributes]:
+        """An ingest's name and attributes."""
+        ref, found = entry
+        return ref.file_name, self._look.ingest(self._nodes.live(ref, found).inode, found)
+
+    def given(self, entry: tuple[Ref, os.stat_result]) -> None:
+        """Count the lookup."""
+        self._nodes.live(*entry).lookups += 1
+
+    def _read(self) -> Sequence[tuple[Ref, os.stat_result]]:
+        found = []
+        for ref in self._store.ingests.refs():
+            try:
+                found.append((ref, self._store.ingests.stat(ref)))
+            except NotFound:
+                continue
+        return found

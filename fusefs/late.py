@@ -1,0 +1,74 @@
+"""Late names: what the process that wrote an ingest still finds after its commit.
+
+Some tools touch the path after their last close (install: chmod, wget: utimens, shutil.copy2:
+setxattr), and must not fail for a commit that went well.  So for ten seconds the process that
+opened the ingest for writing, or made the call that committed it, still finds the name, as the
+finished file.  Nobody else does, and no listing shows it.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+if TYPE_CHECKING:
+    from fusefs.nodes import IngestNode
+    from store import Ref
+
+__all__ = ["LateNames", "thread_group"]
+
+_SECONDS: Final = 10.0
+
+
+def thread_group(pid: int) -> int:
+    """The process that a thread belongs to (proc_pid_status(5), Tgid); 0 where it cannot be told.
+
+    A FUSE request names the thread that made it, and 0 for one in another pid namespace.
+    """
+    if pid == 0:
+        return 0
+    try:
+        with open(f"/proc/{pid}/status", "rb") as status:
+            for line in status:
+                if line.startswith(b"Tgid:"):
+                    return int(line[5:])
+    except (OSError, ValueError):
+        pass
+    return pid
+
+
+class _Late(NamedTuple):
+    node: IngestNode
+    until: float
+
+
+class LateNames:
+    """The refs that were committed in the last ten seconds, and who may still see them."""
+
+    __slots__ = ("_names",)
+
+    def __init__(self) -> None:
+        # Oldest first.
+        self._names: dict[Ref, _Late] = {}
+
+    def add(self, ref: Ref, node: IngestNode) -> None:
+        """A ref was committed."""
+        now = time.monotonic()
+        while self._names:
+            oldest = next(iter(self._names))
+            if self._names[oldest].until > now:
+                break
+            del self._names[oldest]
+        self._names.pop(ref, None)
+        self._names[ref] = _Late(node, now + _SECONDS)
+
+    def find(self, ref: Ref, pid: int) -> IngestNode | None:
+        """The finished file, for a thread of a process that may still see it."""
+        late = self._names.get(ref)
+        if late is None or late.until <= time.monotonic():
+            return None
+        return late.node if thread_group(pid) in late.node.processes - {0} else None
+
+    def drop(self, ref: Ref) -> None:
+        """Something else stands under the ref now."""
+        self._names.pop(ref, None)

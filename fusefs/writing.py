@@ -1,0 +1,254 @@
+"""An ingest that a client has open for writing, and when it becomes a blob.
+
+close(2) reaches us as FLUSH, once for each copy of the descriptor, and as RELEASE, after the last,
+whose answer nobody sees.  A shell makes a FLUSH before it has written anything (``> file``), and
+one in mid-stream for each program in a group.  So (contract, "When a commit happens"):
+
+* A FLUSH that finds what is expected commits there and then: it cannot be mistaken.
+* A FLUSH that finds it not says so only where bytes came since the last one, and where the ingest
+  is not known to be short.
+* The RELEASE decides what is left, or the end of the mount, since the kernel drops RELEASEs at
+  umount.
+
+What may interleave: `OpenIngest.turn` is held across every await that uses the writer, so one
+request of a handle is served after another; `_still` is what others see of it meanwhile.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import time
+from typing import TYPE_CHECKING, Final
+
+import trio
+from pyfuse3 import FUSEError
+
+from fusefs.offload import in_thread
+from fusefs.turn import Turn
+from store import Digest, Rejected, StoreError, Writer
+
+if TYPE_CHECKING:
+    from fusefs.nodes import IngestNode, IngestNodes
+    from fusefs.reading import FileReader
+    from store import Store
+
+__all__ = ["OpenIngest"]
+
+_log = logging.getLogger(__name__)
+
+_SYNCHRONOUS: Final = os.O_SYNC | os.O_DSYNC
+
+
+class OpenIngest:
+    """A writer in a client's hands.
+
+    Attributes:
+        node: the ingest.
+        turn: who uses the writer; see the module.
+        flushed: a FLUSH came and no write since: it may have been the last close.
+        undecided: such a FLUSH left the verdict to the RELEASE.
+        releasing: the RELEASE has come.
+        ended: set when its work is done.
+    """
+
+    def __init__(
+        self, store: Store, nodes: IngestNodes, node: IngestNode, writer: Writer, flags: int
+    ) -> None:
+        self.node = node
+        self.turn = Turn()
+        self.flushed = False
+        self.undecided = False
+        self.releasing = False
+        self.ended = trio.Event()
+        self._store = store
+        self._nodes = nodes
+        # None once the ingest is a blob.  Guarded by: `turn`.
+        self._writer: Writer | None = writer
+        self._digest: Digest | None = None
+        self._blob: int | None = None
+        self._synchronous = bool(flags & _SYNCHRONOUS)
+        self._dirty = False
+        self._unsynced = False
+        # What the last verdict of no was about, for as long as nothing of it has changed.
+        self._refused: tuple[int, Digest | None, int | None] | None = None
+        # The data's stat while a thread has the writer, whose descriptor may go any moment.
+        self._still: os.stat_result | None = None
+
+    # ---------------------------------------------------------------------------------- looking
+
+    def stat(self) -> os.stat_result | None:
+        """The stat of the data at this moment; None once it is a blob."""
+        if self._still is not None:
+            return self._still
+        return None if self._writer is None else os.fstat(self._writer.fileno())
+
+    async def read(self, reader: FileReader, offset: int, size: int) -> bytes | memoryview:
+        """Bytes so far; after the commit, of the blob."""
+        async with self.turn:
+            if self._writer is not None:
+                fd = self._writer.fileno()
+            else:
+                if self._blob is None and self._digest is not None:
+                    self._blob = self._store.blobs.open(self._digest)
+                if self._blob is None:
+                    raise FUSEError(errno.EIO)
+                fd = self._blob
+            return await reader.read(fd, offset, size, os.fstat(fd).st_size)
+
+    async def digest(self) -> Digest:
+        """The digest of the bytes so far."""
+        async with self.turn:
+            if self._writer is None:
+                if self._digest is None:
+                    raise FUSEError(errno.EIO)
+                return self._digest
+            return await in_thread(self._writer.digest)
+
+    # --------------------------------------------------------------------------------- changing
+
+    async def write(self, offset: int, data: bytes) -> int:
+        """Append; before the end is EPERM, and so is everything after the commit."""
+        async with self.turn:
+            if self._writer is None:
+                raise FUSEError(errno.EPERM)
+            count = self._writer.write(data, offset)
+            self._changed()
+            if self._synchronous:
+                # Under direct_io the kernel sends no FSYNC for O_SYNC and O_DSYNC.
+                await self._sync()
+        return count
+
+    async def truncate(self, size: int) -> None:
+        """To nothing, to the present size, or to more."""
+        async with self.turn:
+            if self._writer is None:
+                if self.node.found is None or self.node.found.st_size != size:
+                    raise FUSEError(errno.EPERM)
+            elif size != self._writer.offset:
+                self._writer.truncate(size)
+                self._changed()
+
+    def _changed(self) -> None:
+        self._dirty = self._unsynced = True
+        self._refused = None
+        self.flushed = self.undecided = False
+
+    async def sync(self) -> None:
+        """Make the bytes so far durable; a blob is."""
+        async with self.turn:
+            if self._writer is not None:
+                await self._sync()
+
+    async def _sync(self) -> None:
+        if self._writer is None:
+            return
+        self._still = os.fstat(self._writer.fileno())
+        try:
+            await in_thread(self._writer.sync)
+        finally:
+            self._still = None
+        self._unsynced = False
+
+    async def expectations_changed(self) -> None:
+        """Somebody has set what is expected: writes are held against it from now on."""
+        async with self.turn:
+            if self._writer is not None:
+                self._writer.refresh()
+
+    # ------------------------------------------------------------------------------- committing
+
+    async def flush(self) -> None:
+        """One of the descriptors was closed.
+
+        Raises:
+            Rejected: the ingest is complete, and not what is expected.
+            OSError: a step of the commit failed.
+        """
+        async with self.turn:
+            wrote, self._dirty = self._dirty, False
+            self.flushed = True
+            writer = self._writer
+            if writer is None or not self._is_to_be_judged(writer):
+                return
+            if not wrote and writer.lag:
+                # `>>` flushes at once: that must not hash all that an earlier mount has left.
+                writer.catch_up()
+                self.undecided = True
+                return
+            try:
+                await self._commit(writer)
+            except Rejected:
+                if wrote:
+                    raise
+
+    async def release(self) -> None:
+        """The last of the descriptors was closed: decide, and let go of the ref."""
+        self.releasing = True
+        async with self.turn:
+            if self.ended.is_set():
+                return
+            if self._writer is not None:
+                try:
+                    await self._put_down(self._writer)
+                except Exception:  # noqa: BLE001 - whatever it was, the others must not wait for ever
+                    _log.exception("a fault in closing ingest %s", self.node.ref)
+            # Not reached when the mount's end cancels us: then this is called once more.
+            if self._blob is not None:
+                os.close(self._blob)
+            if self.node.writer is self:
+                self.node.writer = None
+            self.ended.set()
+
+    async def _put_down(self, writer: Writer) -> None:
+        try:
+            if self._is_to_be_judged(writer):
+                await self._commit(writer)
+                return
+        except Rejected:
+            pass  # Said where it was found; the bytes stay.
+        except (OSError, StoreError) as error:
+            _log.error("ingest %s: cannot be committed: %s", self.node.ref, error)
+        self._still = os.fstat(writer.fileno())
+        try:
+            await in_thread(_close, writer, self._unsynced)
+        except (OSError, StoreError) as error:
+            _log.error("ingest %s: may not survive a power loss: %s", self.node.ref, error)
+        finally:
+            self._writer = self._still = None
+
+    def _is_to_be_judged(self, writer: Writer) -> bool:
+        return writer.is_complete() and self._refused != _subject(writer)
+
+    async def _commit(self, writer: Writer) -> None:
+        begun = time.monotonic()
+        self._still = os.fstat(writer.fileno())
+        try:
+            digest = await in_thread(writer.commit)
+            found = self._store.blobs.stat(digest)
+        except Rejected as verdict:
+            self._refused = _subject(writer)
+            _log.warning("refused %s", verdict)
+            raise
+        finally:
+            self._still = None
+        self._writer = None
+        self._digest = digest
+        self._nodes.committed(self.node, digest, found)
+        _log.info(
+            "committed %s, %d bytes, from ingest %s in %.3f s",
+            digest, found.st_size, self.node.ref, time.monotonic() - begun,
+        )  # fmt: skip
+
+
+def _subject(writer: Writer) -> tuple[int, Digest | None, int | None]:
+    return writer.offset, writer.expected, writer.total
+
+
+def _close(writer: Writer, sync: bool) -> None:  # noqa: FBT001 - a thread's arguments have no names
+    try:
+        if sync:
+            writer.sync()
+    finally:
+        writer.close()
