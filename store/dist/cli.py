@@ -66,6 +66,9 @@ COMMANDS = (
     Command("get", "write a blob to standard output", "store.dist.get", ("cat",)),
     Command("delete", "delete blobs", "store.dist.delete", ("del", "rm")),
     Command("abort", "drop ingests in progress", "store.dist.abort"),
+    Command("fetch", "write an object of a registry to standard output", "store.dist.fetch"),
+    Command("pull", "bring an image from a registry into the store", "store.dist.pull"),
+    Command("push", "bring an image from the store to a registry", "store.dist.push"),
     Command("verify", "hash everything again and check the layout", "store.dist.verify"),
     Command("prune", "drop abandoned ingests", "store.dist.prune"),
 )
@@ -134,9 +137,11 @@ def _dispatch(arguments: list[str]) -> int:
         options, left = parser.parse_known_args(rest)
         if left:  # options between the words, or what nobody knows; this one costs more
             options = parser.parse_intermixed_args(rest)
+        return int(module.run(options, _root(options, root)))
     except SystemExit:  # --help; what is wrong is raised as UsageError
         return DONE
-    return int(module.run(options, _root(options, root)))
+    except output.UsageError as error:
+        raise output.UsageError(f"{error}; see {parser.prog} --help") from None
 
 
 def _split(arguments: list[str]) -> tuple[str | None, str | None, list[str]]:
@@ -154,7 +159,7 @@ def _split(arguments: list[str]) -> tuple[str | None, str | None, list[str]]:
         elif word.startswith("--root="):
             root = word.removeprefix("--root=")
         elif word == "--root":
-            raise output.UsageError("--root needs a folder")
+            raise output.UsageError("--root needs a folder; see dist --help")
         elif word.startswith("-"):
             raise output.UsageError(f"unknown option {word} before the command; see dist --help")
         else:
@@ -192,7 +197,7 @@ class _Parser(ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Raise `UsageError`, instead of writing two lines and ending the process."""
-        raise output.UsageError(f"{self.prog.partition(' ')[2]}: {message}; see {self.prog} --help")
+        raise output.UsageError(f"{self.prog.partition(' ')[2]}: {message}")
 
     def print_help(self, file: object = None) -> None:
         """Write the help as a result is written."""

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from http import HTTPStatus
 from io import BytesIO
-from typing import BinaryIO
 from urllib.parse import urlencode, urljoin, urlsplit
 
 from store.digest import Digest
 from store.dist.registry.errors import Absent, Corrupt, RegistryError, Unsound
 from store.dist.registry.media import Manifest
-from store.dist.registry.messages import Request, Response, origin, shown
+from store.dist.registry.messages import Body, Request, Response, origin, shown
 from store.dist.registry.reference import Repository
 from store.dist.registry.session import Session
 from store.errors import InvalidDigest
 
 __all__ = ["Destination"]
+
+# Opens the bytes of a blob, for each attempt anew.
+Opener = Callable[[], AbstractContextManager[Body]]
 
 _OCTETS = "application/octet-stream"
 
@@ -79,7 +82,7 @@ class Destination:
             return False  # it drops abandoned uploads by itself, sooner or later
         return False
 
-    def put_blob(self, digest: Digest, size: int, open_body: Callable[[], BinaryIO]) -> None:
+    def put_blob(self, digest: Digest, size: int, open_body: Opener) -> None:
         """Upload a blob, which the registry verifies.
 
         Args:
@@ -120,7 +123,7 @@ class Destination:
             return False
         return True
 
-    def _upload(self, digest: Digest, size: int, body: BinaryIO) -> None:
+    def _upload(self, digest: Digest, size: int, body: Body) -> None:
         begin = Request("POST", f"{self._base}/blobs/uploads/", body=BytesIO())
         location = _location(self._session.attempt(begin, self._scopes))
         separator = "&" if urlsplit(location).query else "?"

@@ -23,6 +23,7 @@ __all__ = [
     "Platform",
     "choose",
     "is_manifest_type",
+    "is_schema_1",
     "parse_manifest",
 ]
 
@@ -160,6 +161,11 @@ class Manifest:
 def is_manifest_type(media_type: str) -> bool:
     """Whether objects of this type are asked for at the manifests endpoint."""
     return media_type in _INDEXES | _MANIFESTS | _SCHEMA_1
+
+
+def is_schema_1(media_type: str) -> bool:
+    """Whether this is what registries convert to when they are asked with too few types."""
+    return media_type in _SCHEMA_1
 
 
 def parse_manifest(data: bytes, said: str | None, algorithm: str) -> Manifest:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import BinaryIO, Protocol
+from typing import Protocol
 from urllib.parse import SplitResult, urlsplit
 
 __all__ = [
+    "Body",
     "Headers",
     "Receiver",
     "Request",
@@ -20,6 +21,16 @@ __all__ = [
 
 _SUCCESS = range(200, 300)
 _DEFAULT_PORTS = {"http": 80, "https": 443}
+
+
+class Body(Protocol):
+    """The body of a request."""
+
+    def read(self, size: int, /) -> bytes:
+        """At most ``size`` bytes of what follows; nothing at the end."""
+
+    def seek(self, offset: int, whence: int = 0, /) -> int:
+        """Go elsewhere, as in a file: to the beginning, when it is to be sent again."""
 
 
 class Headers:
@@ -47,7 +58,7 @@ class Request:
         method: ``GET`` and so on.
         url: absolute, http or https.
         headers: besides those that the transport sets itself.
-        body: bytes to send, as a file that can seek; None: no body.
+        body: bytes to send; None: no body.
         body_size: how many bytes of it, from its beginning on.
         patient: whether the server may be silent for long before it answers, since it has all
             of an upload to look through.
@@ -56,7 +67,7 @@ class Request:
     method: str
     url: str
     headers: Mapping[str, str] = field(default_factory=dict)
-    body: BinaryIO | None = None
+    body: Body | None = None
     body_size: int = 0
     patient: bool = False
 

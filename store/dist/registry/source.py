@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Final, Protocol, TypeVar
 
@@ -21,7 +22,7 @@ __all__ = ["Source", "Target"]
 T = TypeVar("T")
 
 _GOOD: Final = frozenset({HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE})
-_CONTENT_RANGE: Final = re.compile(r"bytes\s+(\d+)-(\d+)/(\d+|\*)")
+_CONTENT_RANGE: Final = re.compile(r"bytes\s+([0-9]+)-[0-9]+/([0-9]+|\*)")
 
 
 class Target(Protocol):
@@ -99,19 +100,20 @@ class Source:
             RegistryError: it cannot be had.
         """
         patience = session.patience()
-        while size is None or target.offset < size:
+        blob = _Blob(f"blob {digest}", self._url(session, "blobs", str(digest)), size)
+        while blob.size is None or target.offset < blob.size:
             before = target.offset
             try:
-                self._continue(session, digest, size, target)
+                self._continue(session, blob, target)
             except RegistryError as error:
                 if target.offset > before:
                     patience.renew()
                 patience.pause(error)
             else:
                 break
-        if size is not None and target.offset != size:
-            reason = f"the registry sends {target.offset} bytes of {size}"
-            raise Corrupt(f"blob {digest}", reason)
+        if blob.size is not None and target.offset != blob.size:
+            reason = f"the registry sends {target.offset} bytes of {blob.size}"
+            raise Corrupt(blob.what, reason)
 
     def first(self, ask: Callable[[Session], T]) -> T:
         """What the first session that does not fail gives.
@@ -151,22 +153,62 @@ class Source:
         media_type = (answer.headers.get("Content-Type") or "").partition(";")[0].strip()
         return data, media_type
 
-    def _continue(self, session: Session, digest: Digest, size: int | None, target: Target) -> None:
+    def _continue(self, session: Session, blob: _Blob, target: Target) -> None:
         start = target.offset
         headers = {"Range": f"bytes={start}-"} if start else {}
-        request = Request("GET", self._url(session, "blobs", str(digest)), headers)
 
         def receive(response: Response) -> Sink:
-            _check_answer(response, digest, start, size)
+            blob.check(response, start)
             if start and response.status == HTTPStatus.OK:
                 return _Skip(start, target)
             return target.write
 
+        request = Request("GET", blob.url, headers)
         answer = session.attempt(request, self._scopes, receive, good=_GOOD)
         if answer.status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
             held = (answer.headers.get("Content-Range") or "").rpartition("/")[2]
-            reason = f"the registry's copy ends at byte {held or start} of {size}"
-            raise Corrupt(f"blob {digest}", reason)
+            reason = f"the registry's copy ends at byte {held or start} of {blob.size}"
+            raise Corrupt(blob.what, reason)
+
+
+@dataclass(slots=True)
+class _Blob:
+    """A blob under way.
+
+    Attributes:
+        what: what it is called in messages.
+        url: where it is.
+        size: in bytes; None as long as nobody has said it.
+    """
+
+    what: str
+    url: str
+    size: int | None
+
+    def check(self, response: Response, start: int) -> None:
+        """Whether the body of ``response`` is what was asked for, by its headers.
+
+        Raises:
+            Corrupt: it is a blob of another size.
+            Unsound: it is another part of the blob.
+        """
+        if response.status == HTTPStatus.OK:
+            total = response.headers.get("Content-Length") or "*"
+        elif response.status == HTTPStatus.PARTIAL_CONTENT:
+            stated = (response.headers.get("Content-Range") or "").strip()
+            match = _CONTENT_RANGE.fullmatch(stated)
+            if match is None or int(match.group(1)) != start:
+                reason = f"asked for bytes from {start} on, the registry sends {stated or 'others'}"
+                raise Unsound(self.what, reason)
+            total = match.group(2)
+        else:
+            raise Unsound(self.what, f"the registry answers {response.status} without it")
+        if total == "*":
+            return
+        if self.size is not None and int(total) != self.size:
+            reason = f"the registry has {total} bytes of it, expected {self.size}"
+            raise Corrupt(self.what, reason)
+        self.size = int(total)
 
 
 class _Skip:
@@ -181,28 +223,6 @@ class _Skip:
         self._left -= skipped
         if skipped < len(data):
             self._target.write(data[skipped:])
-
-
-def _check_answer(response: Response, digest: Digest, start: int, size: int | None) -> None:
-    """Whether the body of ``response`` is what was asked for, by its headers.
-
-    Raises:
-        Corrupt: it is a blob of another size.
-        Unsound: it is another part of the blob.
-    """
-    what = f"blob {digest}"
-    total: str | None = None
-    if response.status == HTTPStatus.OK:
-        total = response.headers.get("Content-Length")
-    elif response.status == HTTPStatus.PARTIAL_CONTENT:
-        match = _CONTENT_RANGE.fullmatch((response.headers.get("Content-Range") or "").strip())
-        if match is None or int(match.group(1)) != start:
-            raise Unsound(what, f"asked for bytes from {start} on, the registry sends others")
-        total = match.group(3)
-    else:
-        raise Unsound(what, f"the registry answers {response.status} without it")
-    if size is not None and total is not None and total.isdecimal() and int(total) != size:
-        raise Corrupt(what, f"the registry has {total} bytes of it, expected {size}")
 
 
 def _accepting(types: Sequence[str]) -> dict[str, str]:
