@@ -51,6 +51,9 @@ def errno_of(error: store.StoreError | OSError) -> int:
     return error.errno
 
 
+# What no client can mend: whoever looks after the store has to see it.
+_WORTH_A_LINE: Final = frozenset({errno.EIO, errno.ENOSPC, errno.EDQUOT, errno.EROFS})
+
 _Args = ParamSpec("_Args")
 _Result = TypeVar("_Result")
 
@@ -71,7 +74,10 @@ def answering(
         except FUSEError:
             raise
         except (store.StoreError, OSError) as error:
-            raise FUSEError(errno_of(error)) from error
+            number = errno_of(error)
+            if number in _WORTH_A_LINE:
+                _log.error("%s: %s", handler.__name__, error)
+            raise FUSEError(number) from error
         except Exception as error:  # anything at all, or the whole mount ends
             _log.exception("a fault in %s; the caller gets EIO", handler.__name__)
             raise FUSEError(errno.EIO) from error

@@ -17,7 +17,7 @@ from pyfuse3 import EntryAttributes, FUSEError
 
 from fusefs.late import thread_group
 from fusefs.listing import Listing
-from fusefs.nodes import COMMITTED, LIVE, IngestNode, IngestNodes
+from fusefs.nodes import LIVE, IngestNode, IngestNodes
 from fusefs.offload import in_thread
 from fusefs.writing import OpenIngest
 from store import Busy, Digest, NotFound, Ref, Rejected, Writer
@@ -114,7 +114,7 @@ class IngestView:
             if node.digest is not None:
                 fd = self._store.blobs.open(node.digest)
             else:
-                fd = self._store.ingests.open_data(node.ref)
+                fd = self._store.ingests.open_data(self.nodes.live_at(inode).ref)
         except NotFound:
             raise FUSEError(errno.ESTALE) from None
         node.readers.append(fd)
@@ -236,13 +236,14 @@ class IngestView:
     async def truncate(self, inode: int, size: int, pid: int) -> None:
         """Truncate by path: as by a handle that is open for this call alone."""
         node = self.nodes.at(inode)
+        if node.found is not None:
+            if node.found.st_size != size:
+                raise FUSEError(errno.EPERM)
+            return
+        node = self.nodes.live_at(inode)
         await self._after_close(node.ref, changing=True)
         if node.writer is not None:
             await node.writer.truncate(size)
-            return
-        if node.state == COMMITTED:
-            if node.found is None or node.found.st_size != size:
-                raise FUSEError(errno.EPERM)
             return
 
         def change() -> Digest | None:
@@ -265,7 +266,7 @@ class IngestView:
         Raises:
             Rejected: it is complete, and is not that.  What is expected is written down anyway.
         """
-        node = self.nodes.at(inode)
+        node = self.nodes.live_at(inode)
         await self._after_close(node.ref, changing=True)
         if node.writer is not None:
             await in_thread(change, node.ref)

@@ -82,6 +82,17 @@ class IngestNodes:
             raise FUSEError(errno.ESTALE)
         return node
 
+    def live_at(self, inode: int) -> IngestNode:
+        """The node of a number, if it is still an ingest: its ref may have become another's.
+
+        Raises:
+            FUSEError: ESTALE.
+        """
+        node = self.at(inode)
+        if node.state != LIVE:
+            raise FUSEError(errno.ESTALE)
+        return node
+
     def of(self, ref: Ref) -> IngestNode | None:
         """The live node of a ref, if the kernel has one."""
         return self._by_ref.get(ref)

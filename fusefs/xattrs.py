@@ -94,6 +94,7 @@ class IngestXattrs:
         node = self._view.nodes.at(inode)
         if node.digest is not None:
             return blob_xattr(name, node.digest)
+        node = self._view.nodes.live_at(inode)
         try:
             if name == _DIGEST:
                 return str(await self._view.digest(node)).encode()
@@ -111,7 +112,7 @@ class IngestXattrs:
         if node.state == COMMITTED:
             return []
         try:
-            return await in_thread(self._names_set, node.ref)
+            return await in_thread(self._names_set, self._view.nodes.live_at(inode).ref)
         except NotFound:
             raise FUSEError(errno.ESTALE) from None
 
