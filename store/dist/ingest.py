@@ -88,6 +88,8 @@ def run(options: Namespace, root: str) -> int:
         if expected is None:
             raise output.UsageError("ingest: give a REF or --expected-digest (or both)")
         ref = str(expected).replace(":", "-")
+    if sys.stdin is None:
+        raise output.Failed("standard input: closed")
     store = Store(root)
     writer = _begin(store, ref, options)
     if writer is None:
@@ -131,8 +133,6 @@ def _ingest(writer: Writer, options: Namespace) -> Digest | None:
     """Take in the rest of the input and commit; None when what there is was refused."""
     if options.restart:
         writer.truncate(0)
-    if sys.stdin is None:
-        raise output.Failed("standard input: closed")
     source = sys.stdin.fileno()
     length = _length(source)
     _skip(source, writer, length)
