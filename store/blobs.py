@@ -7,9 +7,10 @@ import stat
 from typing import TYPE_CHECKING, NamedTuple
 
 from store import disk
-from store.digest import Digest, algorithms, hex_length
+from store.digest import KNOWN, Digest, algorithms, hex_length
 from store.errors import NotFound, NotRegular, UnsupportedAlgorithm
 from store.names import sorted_names
+from store.sharedsync import SharedSync
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,7 +43,7 @@ class Blobs:
         self._layout = layout
         # Guarded by: the interpreter lock.  An algorithm is here once its folder is durable.
         self._durable: set[str] = set()
-        self._syncs: dict[str, disk.SharedSync] = {}
+        self._syncs: dict[str, SharedSync] = {}
 
     # ---------------------------------------------------------------------------------- looking
 
@@ -53,12 +54,18 @@ class Blobs:
             NotFound: there is no regular file of that name.
         """
         try:
-            found = os.lstat(self._layout.blob(digest))
+            found = os.lstat(self._path(digest))
         except (FileNotFoundError, NotADirectoryError):
             raise NotFound("blob", str(digest)) from None
         if not stat.S_ISREG(found.st_mode):
             raise NotFound("blob", str(digest))
         return found
+
+    def _path(self, digest: Digest) -> str:
+        """The path of a blob, which leads through no symlink below the folder of all blobs."""
+        if not _is_folder(self._layout.algorithm(digest.algorithm)):
+            raise NotFound("blob", str(digest))
+        return self._layout.blob(digest)
 
     def open(self, digest: Digest) -> int:
         """A descriptor for reading a blob.
@@ -68,12 +75,12 @@ class Blobs:
             NotRegular: what stands there is no file.
         """
         try:
-            return disk.open_regular(self._layout.blob(digest), os.O_RDONLY)
+            return disk.open_regular(self._path(digest), os.O_RDONLY)
         except FileNotFoundError:
             raise NotFound("blob", str(digest)) from None
 
     def holds(self, digest: Digest) -> bool:
-        """Whether the blob is there.
+        """Whether the blob is there, and no fsync of it has failed here.
 
         Raises:
             NotRegular: something that is no file stands in its place.
@@ -81,25 +88,32 @@ class Blobs:
         path = self._layout.blob(digest)
         try:
             found = os.lstat(path)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return False
         if not stat.S_ISREG(found.st_mode):
             raise NotRegular(path)
-        return True
+        return not disk.is_doubtful(found)
 
     def algorithms(self) -> list[str]:
         """The algorithms that are available, and those of which blobs lie here, sorted."""
         try:
             with os.scandir(self._layout.blobs) as entries:
-                on_disk = {entry.name for entry in entries if entry.is_dir()}
+                on_disk = {
+                    entry.name
+                    for entry in entries
+                    if entry.name in KNOWN and entry.is_dir(follow_symlinks=False)
+                }
         except (FileNotFoundError, NotADirectoryError):
             on_disk = set()
         return sorted(on_disk.union(algorithms()))
 
     def scan(self, algorithm: str) -> Iterator[os.DirEntry[str]]:
         """The entries of an algorithm's folder as they come, odd ones too; close the iterator."""
+        folder = self._layout.algorithm(algorithm)
+        if not _is_folder(folder):
+            return
         try:
-            entries = os.scandir(self._layout.algorithm(algorithm))
+            entries = os.scandir(folder)
         except (FileNotFoundError, NotADirectoryError):
             return
         with entries:
@@ -157,23 +171,33 @@ class Blobs:
         """Have the algorithm's folder there, durably, so that a blob can be linked into it.
 
         Raises:
+            NotRegular: something that is no folder stands in its place.
             OSError: it cannot be made.
         """
         path = self._layout.algorithm(algorithm)
-        if not os.path.isdir(path):
+        if not _is_folder(path):
             self._durable.discard(algorithm)
-            disk.make_dir(self._layout.root)
-            disk.make_dir(self._layout.blobs)
-            disk.make_dir(path)
-        # Another process may have made the folder and not have synced its parent yet.
+            for folder in (self._layout.root, self._layout.blobs, path):
+                disk.make_dir(folder)
+            if not _is_folder(path):
+                raise NotRegular(path)
+        # Another process may have made the folders and not have synced them yet.
         if algorithm not in self._durable:
-            disk.fsync_dir(self._layout.root)
+            disk.fsync_root(self._layout.root)
             disk.fsync_dir(self._layout.blobs)
             self._durable.add(algorithm)
 
     def link(self, name: str, dir_fd: int, digest: Digest) -> bool:
-        """Give the file ``name`` in an ingest's folder its blob's name; False where it is taken."""
-        return disk.link(name, dir_fd, self._layout.blob(digest))
+        """Give the file ``name`` in an ingest's folder its blob's name; False where it is taken.
+
+        A blob whose fsync failed may never become durable, so the same bytes written anew take
+        its place.
+        """
+        path = self._layout.blob(digest)
+        linked = disk.link(name, dir_fd, path)
+        if not linked and not self.holds(digest):
+            linked = disk.supersede(name, dir_fd, path)
+        return linked
 
     def sync(self, digest: Digest, *, contents: bool) -> None:
         """Make a blob's name durable, and its contents where they may not be.
@@ -183,6 +207,7 @@ class Blobs:
             contents: whether it was somebody else who wrote it.
 
         Raises:
+            NotFound: it has been deleted meanwhile.
             OSError: it may not survive a power loss.
         """
         folder = self._layout.algorithm(digest.algorithm)
@@ -192,7 +217,14 @@ class Blobs:
                 disk.fsync(fd)
             finally:
                 os.close(fd)
-        self._syncs.setdefault(digest.algorithm, disk.SharedSync(folder))()
+        self._syncs.setdefault(digest.algorithm, SharedSync(folder))()
+
+
+def _is_folder(path: str) -> bool:
+    try:
+        return stat.S_ISDIR(os.lstat(path).st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
 
 
 def _name_prefix(prefix: str, algorithm: str) -> str | None:

@@ -14,6 +14,7 @@ sha384 is not registered by OCI but is by go-digest, from which containerd takes
 
 from __future__ import annotations
 
+from functools import cache
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Protocol
 
@@ -22,11 +23,14 @@ from store.errors import InvalidDigest, UnsupportedAlgorithm
 if TYPE_CHECKING:
     from typing_extensions import Buffer  # collections.abc has it from Python 3.12 on
 
-__all__ = ["CANONICAL", "Digest", "Hash", "algorithms", "hex_length", "new_hash"]
+__all__ = ["CANONICAL", "KNOWN", "Digest", "Hash", "algorithms", "hex_length", "new_hash"]
 
 CANONICAL = "sha256"
 
 _HEX_LENGTHS = {"sha256": 64, "sha384": 96, "sha512": 128, "blake3": 64}
+KNOWN = frozenset(_HEX_LENGTHS)
+"""The algorithms of which blobs may lie on disk, whether they can be computed here or not."""
+
 _HEX_DIGITS = frozenset("0123456789abcdef")
 _ALGORITHM_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789+._-")
 
@@ -49,6 +53,7 @@ def algorithms() -> tuple[str, ...]:
     return tuple(name for name in _HEX_LENGTHS if _available(name))
 
 
+@cache
 def _available(algorithm: str) -> bool:
     if algorithm == "blake3":
         return find_spec("blake3") is not None

@@ -5,33 +5,35 @@ each of these calls in turn by replacing this module's ``os``.
 
 What a file system owes us (POSIX, and ext4, XFS and btrfs as measured): ``fsync`` of a file makes
 its bytes durable but not its name, ``fsync`` of a folder makes the names in it durable, ``link``
-and ``rename`` are atomic.  A failed ``fsync`` may have marked the pages clean, so a second one
-would succeed without having written anything: see `renew`.
+and ``rename`` are atomic.  A failed ``fsync`` has marked the pages clean, so a second one would
+succeed without having written anything: `fsync` refuses it, and `renew` is the way on.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
-import itertools
 import os
 import stat
-import threading
 from typing import TYPE_CHECKING, Final
 
 from store.errors import NotRegular
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from typing_extensions import Buffer  # collections.abc has it from Python 3.12 on
 
 __all__ = [
     "TEMPORARY",
-    "SharedSync",
     "chmod",
     "create_small",
     "fsync",
     "fsync_dir",
+    "fsync_folder",
     "fsync_name",
+    "fsync_root",
+    "is_doubtful",
     "link",
     "make_dir",
     "move",
@@ -42,6 +44,7 @@ __all__ = [
     "replace_small",
     "rmdir",
     "set_mtime",
+    "supersede",
     "truncate",
     "unlink",
     "write_all",
@@ -56,7 +59,8 @@ _NO_FILE: Final = frozenset({errno.ELOOP, errno.ENXIO, errno.EISDIR, errno.ENOTD
 _SMALL: Final = 64 * 1024
 _COPY: Final = 1024 * 1024
 
-_serial = itertools.count()
+# Files whose fsync failed, as (device, inode).  Guarded by: the interpreter lock.
+_doubtful: set[tuple[int, int]] = set()
 
 
 # ------------------------------------------------------------------------------------- opening
@@ -83,7 +87,11 @@ def open_regular(path: str, flags: int, *, dir_fd: int | None = None) -> int:
         if error.errno in _NO_FILE:
             raise NotRegular(path) from error
         raise
-    if stat.S_ISREG(os.fstat(fd).st_mode):
+    found = os.fstat(fd)
+    if stat.S_ISREG(found.st_mode):
+        if found.st_size == 0:
+            # It has no bytes to doubt; more likely the inode's number has been used again.
+            _doubtful.discard(_identity(found))
         return fd
     os.close(fd)
     raise NotRegular(path)
@@ -108,15 +116,17 @@ def open_dir(path: str) -> int:
 
 
 def read_small(name: str, dir_fd: int) -> bytes | None:
-    """The content of a small file, at most 64 KiB; None when it cannot be had as a regular file."""
+    """The content of a small file, at most 64 KiB; None where there is no regular file.
+
+    Raises:
+        OSError: there is one, and it cannot be read; to take it for absent would drop a check.
+    """
     try:
         fd = open_regular(name, os.O_RDONLY, dir_fd=dir_fd)
-    except (NotRegular, OSError):
+    except (NotRegular, FileNotFoundError):
         return None
     try:
         return os.read(fd, _SMALL)
-    except OSError:
-        return None
     finally:
         os.close(fd)
 
@@ -140,16 +150,22 @@ def replace_small(name: str, dir_fd: int, content: bytes) -> None:
     Not durable by itself; after a crash the file may be empty, which its readers take as absent.
 
     Raises:
+        NotRegular: a folder stands there.
         OSError: the old content is still there.
     """
-    temporary = f"{TEMPORARY}{os.getpid()}-{next(_serial)}"
+    temporary = _temporary()
     try:
         create_small(temporary, dir_fd, content)
-        os.rename(temporary, name, src_dir_fd=dir_fd, dst_dir_fd=dir_fd)
+        _rename(temporary, name, dir_fd, dir_fd)
     except BaseException:
         with contextlib.suppress(OSError):
             os.unlink(temporary, dir_fd=dir_fd)
         raise
+
+
+def _temporary() -> str:
+    # By chance and not by pid: what a crash left must not be in the way of who has that pid next.
+    return f"{TEMPORARY}{os.urandom(8).hex()}"
 
 
 # ------------------------------------------------------------------------------------ contents
@@ -170,6 +186,8 @@ def write_all(fd: int, data: Buffer, at: int) -> None:
 def truncate(fd: int, size: int) -> None:
     """Give a file the size ``size`` in bytes; what is new reads as zeros."""
     os.ftruncate(fd, size)
+    if size == 0:
+        _doubtful.discard(_identity(os.fstat(fd)))
 
 
 def chmod(fd: int, mode: int) -> None:
@@ -182,19 +200,26 @@ def set_mtime(fd: int, ns: int) -> None:
     os.utime(fd, ns=(ns, ns))
 
 
-def renew(name: str, dir_fd: int) -> int:
+def renew(name: str, dir_fd: int, check: Callable[[int], None] | None = None) -> int:
     """Put a byte-for-byte copy in a file's place, so that it is a file of its own again.
 
     For a file that is also linked under another name, and for one whose fsync failed: its pages
     count as clean though they never reached the disk, and only pages written anew will.
 
+    Args:
+        name: the file.
+        dir_fd: its folder.
+        check: looks at the copy, open under the descriptor that it gets, before it takes the
+            file's place; raises what this is to raise.
+
     Returns:
         A descriptor of the copy, for reading and writing.
 
     Raises:
+        NotRegular: it is no regular file.
         OSError: the file is as it was.
     """
-    temporary = f"{TEMPORARY}{os.getpid()}-{next(_serial)}"
+    temporary = _temporary()
     source = open_regular(name, os.O_RDONLY, dir_fd=dir_fd)
     copy = None
     try:
@@ -203,7 +228,9 @@ def renew(name: str, dir_fd: int) -> int:
         while chunk := os.pread(source, _COPY, at):
             write_all(copy, chunk, at)
             at += len(chunk)
-        os.rename(temporary, name, src_dir_fd=dir_fd, dst_dir_fd=dir_fd)
+        if check is not None:
+            check(copy)
+        _rename(temporary, name, dir_fd, dir_fd)
     except BaseException:
         if copy is not None:
             os.close(copy)
@@ -243,16 +270,45 @@ def link(name: str, dir_fd: int, target: str) -> bool:
     return True
 
 
+def supersede(name: str, dir_fd: int, target: str) -> bool:
+    """Move a file to the place of ``target``, whose fsync failed; say whether it was done.
+
+    Returns:
+        False where ``target`` is gone, or another by now.
+    """
+    try:
+        found = os.lstat(target)
+    except FileNotFoundError:
+        return False
+    if not is_doubtful(found):
+        return False
+    os.rename(name, target, src_dir_fd=dir_fd)
+    _doubtful.discard(_identity(found))
+    return True
+
+
 def move(name: str, dir_fd: int, new_dir_fd: int) -> None:
-    """Move a file to another folder under the same name, replacing what stands there."""
-    os.rename(name, name, src_dir_fd=dir_fd, dst_dir_fd=new_dir_fd)
+    """Move a file to another folder under the same name, replacing what stands there.
+
+    Raises:
+        NotRegular: a folder stands there.
+        OSError: nothing has moved.
+    """
+    _rename(name, name, dir_fd, new_dir_fd)
+
+
+def _rename(old: str, new: str, old_dir_fd: int, new_dir_fd: int) -> None:
+    try:
+        os.rename(old, new, src_dir_fd=old_dir_fd, dst_dir_fd=new_dir_fd)
+    except IsADirectoryError as error:
+        raise NotRegular(new) from error
 
 
 def unlink(name: str, *, dir_fd: int | None = None) -> bool:
-    """Remove a file; say whether it was there."""
+    """Remove a file; say whether it was there.  A folder is none, and stays."""
     try:
         os.unlink(name, dir_fd=dir_fd)
-    except FileNotFoundError:
+    except (FileNotFoundError, IsADirectoryError):
         return False
     return True
 
@@ -274,78 +330,67 @@ def rmdir(path: str) -> bool:
 
 
 def fsync(fd: int) -> None:
-    """Make a file's bytes, or a folder's names, durable."""
-    os.fsync(fd)
+    """Make a file's bytes durable.
+
+    Raises:
+        OSError: it failed; or it failed before, and success would mean nothing now.
+    """
+    if is_doubtful(os.fstat(fd)):
+        raise OSError(errno.EIO, "an earlier fsync of this file failed, so its bytes are in doubt")
+    try:
+        os.fsync(fd)
+    except OSError:
+        _doubtful.add(_identity(os.fstat(fd)))
+        raise
+
+
+def is_doubtful(found: os.stat_result) -> bool:
+    """Whether an fsync of this file has failed in this process, and nothing has set it right."""
+    return _identity(found) in _doubtful
+
+
+def _identity(found: os.stat_result) -> tuple[int, int]:
+    return found.st_dev, found.st_ino
 
 
 def fsync_name(name: str, dir_fd: int) -> None:
-    """Make the bytes of a file durable, by its name."""
+    """Make the bytes of a small file durable, by its name.
+
+    Raises:
+        OSError: they may not be.  The file is written anew, so that the next try is an honest one.
+    """
     fd = open_regular(name, os.O_RDONLY, dir_fd=dir_fd)
     try:
         fsync(fd)
+    except OSError:
+        with contextlib.suppress(OSError, NotRegular):
+            os.close(renew(name, dir_fd))
+        raise
     finally:
         os.close(fd)
+
+
+def fsync_folder(fd: int) -> None:
+    """Make the names in an open folder durable.
+
+    Names are metadata: where their journal cannot be written a file system stops altogether, so
+    unlike that of a file's bytes a failure does not turn into a false success when tried again.
+    """
+    os.fsync(fd)
 
 
 def fsync_dir(path: str) -> None:
     """Make the names in a folder durable."""
     fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        fsync(fd)
+        fsync_folder(fd)
     finally:
         os.close(fd)
 
 
-class _Round:
-    """One fsync of a folder, and those whom it serves."""
-
-    __slots__ = ("done", "failure")
-
-    def __init__(self) -> None:
-        self.done = False
-        self.failure: OSError | None = None
-
-
-class SharedSync:
-    """`fsync_dir` of one folder, shared by all who ask for it at the same time (group commit).
-
-    A caller that finds a sync under way waits for the next one, which covers its own names and
-    those of everybody else who waits.  When a sync fails, all whom it served get its error.
-    """
-
-    __slots__ = ("_next", "_path", "_running", "_turn")
-
-    def __init__(self, path: str) -> None:
-        self._path = path
-        self._turn = threading.Condition()
-        # Guarded by: `_turn`.  Invariant: `_next` has not begun.
-        self._next = _Round()
-        self._running = False
-
-    def __call__(self) -> None:
-        """Return when every name that was in the folder at the call is durable.
-
-        Raises:
-            OSError: the fsync failed.
-        """
-        with self._turn:
-            # A sync that runs may have begun before our names were made, so it does not count.
-            mine = self._next
-            while self._running and not mine.done:
-                self._turn.wait()
-            if mine.done:
-                if mine.failure is not None:
-                    raise mine.failure
-                return
-            self._running = True
-            self._next = _Round()
-        try:
-            fsync_dir(self._path)
-        except OSError as error:
-            mine.failure = error
-            raise
-        finally:
-            with self._turn:
-                mine.done = True
-                self._running = False
-                self._turn.notify_all()
+def fsync_root(root: str) -> None:
+    """Make a store's folder durable, and the names in it."""
+    # Where we may not list the parent, we have not made the folder in it either.
+    with contextlib.suppress(PermissionError):
+        fsync_dir(os.path.dirname(root))
+    fsync_dir(root)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import errno
 import os
 import threading
+import time
 from typing import TYPE_CHECKING, Final
 
 from store.digest import Digest, new_hash
@@ -26,6 +27,7 @@ __all__ = ["HashCache", "Running", "signature"]
 _INLINE: Final = 16 * 1024
 _CHUNK: Final = 1024 * 1024
 _KEPT: Final = 1024
+_CLOCK_STANDS: Final = 20_000_000  # ns, and some more
 
 
 class Running:
@@ -55,7 +57,7 @@ class Running:
         self._target = 0
         self._working = False
         self._stop = False
-        self._failure: OSError | None = None
+        self._failure: Exception | None = None
         self._fd = -1
         self._buffer: bytearray | None = None
 
@@ -105,13 +107,18 @@ class Running:
             if self._working or self._target - self._position < _CHUNK:
                 return
             self._working = True
-        threading.Thread(target=self._work, name="hashing", daemon=True).start()
+        try:
+            threading.Thread(target=self._work, name="hashing", daemon=True).start()
+        except RuntimeError:
+            # No thread is to be had, so whoever asks for the digest hashes what is left.
+            with self._state:
+                self._working = False
 
     def digest(self) -> Digest:
         """The digest of all the bytes.  Waits until they are hashed.
 
         Raises:
-            OSError: the file could not be read, or is shorter than it was.
+            OSError: the file could not be read, or is shorter than it was.  Ask again to go on.
         """
         with self._state:
             while self._working:
@@ -122,6 +129,24 @@ class Running:
         while self._position < self._target:
             self._step()
         return Digest(self.algorithm, self._hash.copy().hexdigest())
+
+    def reread(self, fd: int, size: int) -> Running:
+        """A digest of a copy of the file, none of whose bytes is believed unread.
+
+        Args:
+            fd: the copy, open.
+            size: its size in bytes, and the file's.
+
+        Raises:
+            OSError: what was hashed of the file is not what the copy holds, or cannot be read.
+        """
+        self._halt()
+        fresh = Running(self.algorithm)
+        fresh.attach(fd, self._position)
+        if fresh.digest().hex != self._hash.hexdigest():
+            raise OSError(errno.EIO, "an ingest's data is not what was written to it")
+        fresh.attach(fd, size)
+        return fresh
 
     def _halt(self) -> None:
         with self._state:
@@ -135,7 +160,7 @@ class Running:
         while self._more():
             try:
                 self._step()
-            except OSError as error:
+            except Exception as error:  # noqa: BLE001 - whatever it is, `digest` raises it
                 with self._state:
                     self._failure = error
 
@@ -176,7 +201,11 @@ class HashCache:
         self._entries: dict[str, tuple[Signature, Running]] = {}
 
     def keep(self, key: str, signature: Signature, running: Running) -> None:
-        """Remember a detached digest under ``key``; the oldest of many is forgotten."""
+        """Remember a detached digest under ``key``; the oldest of many is forgotten.
+
+        The kernel's clock for a file's times stands still for up to 10 ms.  Who keeps the digest
+        of a file that has only just changed makes sure that the next change shows in its times.
+        """
         with self._lock:
             self._entries.pop(key, None)
             self._entries[key] = (signature, running)
@@ -189,10 +218,25 @@ class HashCache:
             entry = self._entries.pop(key, None)
         return entry[1] if entry is not None and entry[0] == signature else None
 
-    def forget(self, key: str) -> None:
-        """Drop what was kept."""
-        with self._lock:
-            self._entries.pop(key, None)
+    def digest(self, key: str, fd: int, algorithm: str) -> Digest:
+        """The digest of a file that nobody here writes to, remembered under ``key``.
+
+        Raises:
+            UnsupportedAlgorithm: it is not available here.
+            OSError: the file cannot be read.
+        """
+        before = os.fstat(fd)
+        known = self.take(key, signature(before))
+        fits = known is not None and known.algorithm == algorithm
+        running = known if known is not None and fits else Running(algorithm)
+        running.attach(fd, before.st_size)
+        digest = running.digest()
+        running.detach()
+        after = os.fstat(fd)
+        settled = time.time_ns() - after.st_ctime_ns > _CLOCK_STANDS
+        if signature(before) == signature(after) and (settled or fits):
+            self.keep(key, signature(after), running)
+        return digest
 
 
 def signature(data: os.stat_result) -> Signature:

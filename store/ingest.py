@@ -1,4 +1,4 @@
-"""An ingest transaction on disk: its folder, what lies in it, who holds it, and the list of all.
+"""An ingest transaction on disk: its folder, and the files that lie in it.
 
 A folder with no ``data`` is no ingest.  A folder whose ``data`` is already linked as the blob that
 is expected of it is one whose commit was cut short after it had become visible: it counts as
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from store import disk, locks, times
 from store.digest import Digest
-from store.errors import Busy, Invalid, InvalidSize, NotFound, NotRegular
+from store.errors import Invalid, InvalidSize, NotRegular
 from store.layout import (
     DATA,
     ERROR,
@@ -26,19 +26,20 @@ from store.layout import (
     STARTED,
     TOTAL,
     UPDATED,
-    is_ingest_folder_name,
 )
 from store.refs import Ref
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Mapping
 
     from store.layout import Layout
 
-__all__ = ["Held", "Ingest", "Ingests", "Status", "parse_size"]
+__all__ = ["Ingest", "Status", "parse_size"]
 
 _REMOVED: Final = b"none"
 """In ``expected``: what the ref's own name says was removed, and stays so."""
+
+_DESCRIPTION: Final = (EXPECTED, TOTAL, STARTED, ERROR)
 
 _SIZE_DIGITS: Final = 19
 _SIZE_LIMIT: Final = 2**63
@@ -155,14 +156,21 @@ class Ingest:
             return None
 
     def error(self) -> str | None:
-        """Why the last verdict was no, if it was."""
-        content = disk.read_small(ERROR, self.fd)
+        """Why the last verdict was no, if it was and the note of it can be read."""
+        content = self._note(ERROR)
         return content.decode(errors="replace") if content else None
 
     def started_ns(self) -> int | None:
         """When the ingest was begun, in nanoseconds since the epoch, if known."""
-        content = disk.read_small(STARTED, self.fd)
+        content = self._note(STARTED)
         return None if content is None else times.parse(content.decode(errors="replace").strip())
+
+    def _note(self, name: str) -> bytes | None:
+        """The content of a file on which nothing depends."""
+        try:
+            return disk.read_small(name, self.fd)
+        except OSError:
+            return None
 
     def status(self, data: os.stat_result, holders: locks.Holders) -> Status:
         """All that is known, given the data's stat and a look at the locks."""
@@ -179,6 +187,13 @@ class Ingest:
         )
 
     # --------------------------------------------------------------------------------- changing
+
+    def forget(self) -> None:
+        """Remove what an ingest that has gone left in its folder.  The caller holds the lock.
+
+        Whoever sets an expectation needs no lock, so it may come after the ingest was dropped.
+        """
+        self._remove(name for name in INGEST_FILES if name not in (DATA, LOCK))
 
     def prepare(self) -> None:
         """Have the files that describe the ingest there.  The caller holds the lock."""
@@ -208,10 +223,13 @@ class Ingest:
             # A commit that was cut short has made it read-only, which only root can open.
             fd = disk.open_regular(DATA, os.O_RDONLY, dir_fd=self.fd)
             try:
-                disk.chmod(fd, stat.S_IMODE(os.fstat(fd).st_mode) | stat.S_IWUSR)
+                found = os.fstat(fd)
+                if found.st_nlink == 1:
+                    disk.chmod(fd, stat.S_IMODE(found.st_mode) | stat.S_IWUSR)
             finally:
                 os.close(fd)
-            return disk.open_regular(DATA, flags, dir_fd=self.fd)
+            # What is a blob as well stays read-only: the writer makes a copy before it writes.
+            return disk.open_regular(DATA, flags if found.st_nlink == 1 else 0, dir_fd=self.fd)
 
     def set_expected(self, digest: Digest | None) -> None:
         """Write down the expected digest, or that none is expected whatever the ref's name says."""
@@ -224,9 +242,13 @@ class Ingest:
         self.clear_error()
 
     def set_total(self, size: int | None) -> None:
-        """Write down the expected size in bytes, or that none is known."""
+        """Write down the expected size in bytes, or that none is known.
+
+        Raises:
+            InvalidSize: it is not between 0 and 2**63 - 1.
+        """
         if size is not None:
-            disk.replace_small(TOTAL, self.fd, str(size).encode())
+            disk.replace_small(TOTAL, self.fd, str(parse_size(str(size))).encode())
         else:
             disk.unlink(TOTAL, dir_fd=self.fd)
         self.clear_error()
@@ -257,294 +279,45 @@ class Ingest:
             OSError: some of it is still there; call again.
         """
         disk.unlink(DATA, dir_fd=self.fd)
-        found = set(os.listdir(self.fd))
+        self._remove(INGEST_FILES)
+        disk.rmdir(self.path)
+
+    def _remove(self, names: Iterable[str]) -> None:
+        found = os.listdir(self.fd)
         for name in found:
             if name.startswith(disk.TEMPORARY):
                 disk.unlink(name, dir_fd=self.fd)
-        for name in INGEST_FILES:
+        for name in names:
             if name in found:
                 disk.unlink(name, dir_fd=self.fd)
-        disk.rmdir(self.path)
 
+    # ---------------------------------------------------------------------------------- moving
 
-class Held(NamedTuple):
-    """An ingest and our lock on it."""
+    def description(self) -> dict[str, bytes | None]:
+        """What is written down of the ingest, by file name; None for what is not."""
+        return {name: disk.read_small(name, self.fd) for name in _DESCRIPTION}
 
-    ingest: Ingest
-    lock: int
+    def description_for(self, ref: Ref) -> dict[str, bytes | None]:
+        """What of `description` goes along when the ingest gets the ref ``ref``.
 
-    def release(self) -> None:
-        """Let go of both."""
-        locks.release(self.lock)
-        self.ingest.close()
-
-
-class Ingests:
-    """The ingests of one store.  Safe from many threads."""
-
-    __slots__ = ("_layout", "sync_folder")
-
-    def __init__(self, layout: Layout) -> None:
-        self._layout = layout
-        self.sync_folder = disk.SharedSync(layout.ingests)
-
-    # ---------------------------------------------------------------------------------- looking
-
-    def open(self, ref: Ref) -> Ingest:
-        """The ingest of a ref.
-
-        Raises:
-            NotFound: there is none.
-            NotRegular: something that is no folder stands in its place.
+        That an expectation was removed does not: the new name may state another.  Nor does a
+        verdict on what is no longer expected.
         """
-        try:
-            ingest = Ingest(ref, self._layout)
-        except (FileNotFoundError, NotRegular):
-            raise NotFound("ingest", ref.text) from None
-        if ingest.live() is None:
-            ingest.close()
-            raise NotFound("ingest", ref.text)
-        return ingest
+        going = self.description()
+        expected = self.expected_as_set()
+        if expected is None:
+            going[EXPECTED] = None
+        if (expected or ref.implied_digest) != self.expected():
+            going[ERROR] = None
+        return going
 
-    def stat(self, ref: Ref) -> os.stat_result:
-        """The stat of an ingest's data.
-
-        Raises:
-            NotFound: there is none.
-        """
-        try:
-            data = os.lstat(f"{self._layout.ingest(ref)}/{DATA}")
-        except (FileNotFoundError, NotADirectoryError):
-            raise NotFound("ingest", ref.text) from None
-        if data.st_nlink == 1 and stat.S_ISREG(data.st_mode):
-            return data
-        ingest = self.open(ref)
-        ingest.close()
-        return data
-
-    def open_data(self, ref: Ref) -> int:
-        """A descriptor for reading the bytes that an ingest holds.
-
-        Raises:
-            NotFound: there is none.
-            NotRegular: its data is no file.
-        """
-        ingest = self.open(ref)
-        try:
-            return disk.open_regular(DATA, os.O_RDONLY, dir_fd=ingest.fd)
-        except FileNotFoundError:
-            raise NotFound("ingest", ref.text) from None
-        finally:
-            ingest.close()
-
-    def status(self, ref: Ref) -> Status:
-        """All that is known of an ingest.
-
-        Raises:
-            NotFound: there is none.
-        """
-        ingest = self.open(ref)
-        try:
-            data = ingest.live()
-            if data is None:
-                raise NotFound("ingest", ref.text)
-            return ingest.status(data, locks.Holders())
-        finally:
-            ingest.close()
-
-    def refs(self) -> Iterator[Ref]:
-        """The refs of all folders that may be ingests, as they come."""
-        try:
-            entries = os.scandir(self._layout.ingests)
-        except (FileNotFoundError, NotADirectoryError):
-            return
-        with entries:
-            for entry in entries:
-                if is_ingest_folder_name(entry.name) and entry.is_dir(follow_symlinks=False):
-                    ref = self._ref_of(entry.name)
-                    if ref is not None:
-                        yield ref
-
-    def _ref_of(self, folder: str) -> Ref | None:
-        """The ref that a folder says it is of, if that is true."""
-        try:
-            fd = disk.open_dir(self._layout.ingest_folder(folder))
-        except (OSError, NotRegular):
-            return None
-        try:
-            content = disk.read_small(REF, fd)
-            ref = None if content is None else Ref(content.decode())
-        except (UnicodeDecodeError, Invalid):
-            return None
-        finally:
-            os.close(fd)
-        if ref is None or self._layout.ingest(ref) != self._layout.ingest_folder(folder):
-            return None
-        return ref
-
-    def all(self) -> Iterator[Status]:
-        """What is known of every ingest, as they come; one that goes meanwhile is passed over."""
-        holders = locks.Holders()
-        for ref in self.refs():
-            try:
-                ingest = self.open(ref)
-            except (NotFound, OSError):
-                continue
-            try:
-                data = ingest.live()
-                if data is not None:
-                    yield ingest.status(data, holders)
-            finally:
-                ingest.close()
-
-    # --------------------------------------------------------------------------------- changing
-
-    def hold(self, ref: Ref, *, create: bool) -> Held:
-        """Take the lock on an ingest.
-
-        Args:
-            ref: the ingest's key.
-            create: whether to make the folder where there is none, and to take it without data.
-
-        Raises:
-            Busy: somebody else holds it.
-            NotFound: ``create`` is False and there is no ingest.
-            NotRegular: something else stands in a place of ours.
-            OSError: as of mkdir(2) and open(2).
-        """
-        while True:
-            held = self._try_hold(ref, create=create)
-            if held is None:
-                # It was dropped between our opening and our locking.
-                continue
-            data = held.ingest.stat(DATA)
-            if data is not None and held.ingest.published(data):
-                self._drop(held)
-                continue
-            if data is None and not create:
-                held.release()
-                raise NotFound("ingest", ref.text)
-            return held
-
-    def _try_hold(self, ref: Ref, *, create: bool) -> Held | None:
-        if create:
-            self._make_folder(self._layout.ingest(ref))
-        try:
-            ingest = Ingest(ref, self._layout)
-        except FileNotFoundError:
-            if create:
-                return None
-            raise NotFound("ingest", ref.text) from None
-        try:
-            lock = disk.open_regular(LOCK, os.O_RDWR | os.O_CREAT, dir_fd=ingest.fd)
-        except FileNotFoundError:
-            ingest.close()
-            return None
-        except BaseException:
-            ingest.close()
-            raise
-        try:
-            ours = locks.acquire(lock)
-        except BaseException:
-            os.close(lock)
-            ingest.close()
-            raise
-        if not ours:
-            holder = locks.Holders().pid(os.fstat(lock))
-            os.close(lock)
-            ingest.close()
-            raise Busy(ref.text, holder)
-        held = Held(ingest, lock)
-        if self._is_current(held):
-            return held
-        held.release()
-        return None
-
-    def _is_current(self, held: Held) -> bool:
-        """Whether the names still lead to what we hold: a dropped folder's lock means nothing."""
-        try:
-            folder = os.lstat(held.ingest.path)
-            lock = os.stat(LOCK, dir_fd=held.ingest.fd, follow_symlinks=False)
-        except FileNotFoundError:
-            return False
-        return os.path.samestat(folder, os.fstat(held.ingest.fd)) and os.path.samestat(
-            lock, os.fstat(held.lock)
-        )
-
-    def _make_folder(self, path: str) -> None:
-        try:
-            disk.make_dir(path)
-        except FileNotFoundError:
-            disk.make_dir(self._layout.root)
-            disk.make_dir(self._layout.ingests)
-            disk.make_dir(path)
-
-    @staticmethod
-    def _drop(held: Held) -> None:
-        try:
-            held.ingest.drop()
-        finally:
-            held.release()
-
-    def abort(self, ref: Ref) -> None:
-        """Remove an ingest and its bytes.
-
-        Raises:
-            NotFound: there is none.
-            Busy: a writer holds it.
-            OSError: some of it is still there.
-        """
-        self._drop(self.hold(ref, create=False))
-
-    def rename(self, old: Ref, new: Ref) -> None:
-        """Give an ingest another ref, in one step: its data moves, by one rename(2).
-
-        What was set of the old one goes along; what stood under the new ref is replaced.
-
-        Raises:
-            NotFound: there is no ingest ``old``.
-            Busy: a writer holds either.
-            OSError: both are as they were.
-        """
-        source = self.hold(old, create=False)
-        try:
-            if new == old:
-                return
-            target = self.hold(new, create=True)
-            try:
-                self._move(source.ingest, target.ingest)
-            finally:
-                target.release()
-            source.ingest.drop()
-        finally:
-            source.release()
-
-    def _move(self, source: Ingest, target: Ingest) -> None:
-        before = (target.expected_as_set(), target.total(), target.live() is not None)
-        try:
-            target.prepare()
-            self._describe(target, source.expected_as_set(), source.total())
-            # The names that make the moved bytes findable must not be lost where they are not.
-            disk.fsync_name(REF, target.fd)
-            disk.fsync(target.fd)
-            self.sync_folder()
-            disk.move(DATA, source.fd, target.fd)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                expected, total, stood = before
-                if stood:
-                    self._describe(target, expected, total)
-                else:
-                    target.drop()
-            raise
-
-    @staticmethod
-    def _describe(ingest: Ingest, expected: Digest | None, total: int | None) -> None:
-        if expected is not None:
-            ingest.set_expected(expected)
-        else:
-            disk.unlink(EXPECTED, dir_fd=ingest.fd)
-        ingest.set_total(total)
+    def describe(self, description: Mapping[str, bytes | None]) -> None:
+        """Write down what is in ``description``, and remove what is None there."""
+        for name, content in description.items():
+            if content is None:
+                disk.unlink(name, dir_fd=self.fd)
+            else:
+                disk.replace_small(name, self.fd, content)
 
 
 def _digest_or_none(content: bytes | None) -> Digest | None:

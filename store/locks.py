@@ -4,49 +4,107 @@ The kernel ends the lock with its holder, so a killed writer leaves none behind;
 means nothing.  The lock belongs to the open file, so two writers in one process exclude each
 other as two processes do.
 
-Lock order: an ingest's lock before another's only by ascending folder name (a rename takes two);
-then the locks in memory, none of which is held while one of these is waited for.
+Lock order: none of these locks is ever waited for while another lock is held.  A rename takes
+two and fails where the second is not free.  The locks in memory are held for no system call but
+the opening of a lock file.
 """
 
 from __future__ import annotations
 
 import os
 import stat
+import threading
 
-__all__ = ["Holders", "acquire", "release"]
+from store import disk
+from store.layout import LOCK
 
-# Guarded by: the interpreter lock (each use is one operation on a set).
-_held: set[int] = set()
+__all__ = ["Holders", "Lock", "acquire"]
+
+# Held while a lock file is opened and entered below, and while the process forks: a child must not
+# keep a lock file open that it knows nothing of, or the lock would outlive its holder.
+_forking = threading.Lock()
+# Guarded by: `_forking` for what is added, the interpreter lock for what is removed.
+_open: set[Lock] = set()
 
 
-def acquire(fd: int) -> bool:
-    """Take the lock on an open lock file, without waiting; say whether it is ours now.
+class Lock:
+    """An open lock file, and the lock on it once `acquire` has handed it out."""
+
+    __slots__ = ("_fd",)
+
+    def __init__(self, dir_fd: int) -> None:
+        """Open the lock file of an ingest's folder, making it where there is none.
+
+        Raises:
+            NotRegular: something that is no file stands there.
+            OSError: as of open(2).
+        """
+        with _forking:
+            self._fd = disk.open_regular(LOCK, os.O_RDWR | os.O_CREAT, dir_fd=dir_fd)
+            _open.add(self)
+
+    @property
+    def ours(self) -> bool:
+        """Whether it is still open here: not released, and not a copy in a forked child."""
+        return self._fd >= 0
+
+    def stat(self) -> os.stat_result:
+        """The stat of the lock file."""
+        return os.fstat(self._fd)
+
+    def take(self) -> bool:
+        """Take the lock, without waiting; say whether it is ours now.
+
+        Raises:
+            OSError: the file system has no locks.
+        """
+        # 44 ms of imports that a command which only looks must not pay.
+        from filelock import lock_descriptor  # noqa: PLC0415
+
+        return lock_descriptor(self._fd, blocking=False)
+
+    def release(self) -> None:
+        """Close the lock file, which ends our lock on it.  A second call does nothing."""
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            _open.discard(self)
+            os.close(fd)
+
+
+def acquire(dir_fd: int) -> Lock | None:
+    """Take the lock of the ingest whose folder is open as ``dir_fd``, without waiting.
+
+    Returns:
+        The lock, to be released; None where another holds it.
 
     Raises:
-        OSError: the file system has no locks.
+        NotRegular: what stands in the lock file's place is no file.
+        OSError: it cannot be opened or locked.
     """
-    # 44 ms of imports that a command which only looks must not pay.
-    from filelock import lock_descriptor  # noqa: PLC0415
-
-    if not lock_descriptor(fd, blocking=False):
-        return False
-    _held.add(fd)
-    return True
-
-
-def release(fd: int) -> None:
-    """Close a lock file, which ends our lock on it."""
-    _held.discard(fd)
-    os.close(fd)
+    lock = Lock(dir_fd)
+    try:
+        taken = lock.take()
+    except BaseException:
+        lock.release()
+        raise
+    if taken:
+        return lock
+    lock.release()
+    return None
 
 
-def _forget_after_fork() -> None:
-    """Close the parent's locks in a forked child, which would otherwise outlive the parent."""
-    while _held:
-        os.close(_held.pop())
+def _forget_in_child() -> None:
+    """Close the parent's locks in a forked child; they stay the parent's."""
+    _forking.release()
+    for lock in list(_open):
+        lock.release()
 
 
-os.register_at_fork(after_in_child=_forget_after_fork)
+os.register_at_fork(
+    before=_forking.acquire,
+    after_in_parent=_forking.release,
+    after_in_child=_forget_in_child,
+)
 
 
 _FIELDS = 8
@@ -63,7 +121,7 @@ class Holders:
 
     def __init__(self) -> None:
         """Read /proc/locks (proc_locks(5)); without it nothing counts as held."""
-        self._pids: dict[int, set[tuple[str, int]]] = {}
+        self._pids: dict[int, list[tuple[int, int, int]]] = {}
         try:
             with open("/proc/locks", "rb") as table:
                 lines = table.read().splitlines()
@@ -73,17 +131,17 @@ class Holders:
             fields = line.split()
             # "1: FLOCK  ADVISORY  WRITE 123 08:01:456 0 EOF"; a waiter's line has "->" after "1:".
             if len(fields) == _FIELDS and fields[1] == b"FLOCK":
-                device, _, inode = fields[5].decode().rpartition(":")
-                self._pids.setdefault(int(inode), set()).add((device, int(fields[4])))
+                major, minor, inode = fields[5].split(b":")
+                holder = (int(major, 16), int(minor, 16), int(fields[4]))
+                self._pids.setdefault(int(inode), []).append(holder)
 
     def pid(self, lock: os.stat_result) -> int | None:
         """The process that holds the lock file with this stat, if one does."""
         if not stat.S_ISREG(lock.st_mode):
             return None
-        for device, pid in self._pids.get(lock.st_ino, ()):
-            major, _, minor = device.partition(":")
-            known = (int(major, 16), int(minor, 16))
-            # btrfs shows a device of its own for each subvolume (major 0) in stat(2) but not here.
-            if known == (os.major(lock.st_dev), os.minor(lock.st_dev)) or known[0] == 0:
+        ours = (os.major(lock.st_dev), os.minor(lock.st_dev))
+        for major, minor, pid in self._pids.get(lock.st_ino, ()):
+            # To stat(2) btrfs shows a device of its own for each subvolume, of major 0 as here.
+            if (major, minor) == ours or major == ours[0] == 0:
                 return pid
         return None

@@ -7,11 +7,13 @@ import os
 import time
 from typing import TYPE_CHECKING, BinaryIO
 
+from store import disk
 from store.blobs import Blobs, Info
-from store.digest import Digest
+from store.digest import CANONICAL, Digest
 from store.errors import Busy, NotFound, ReadOnly
-from store.hashing import HashCache, Running, signature
-from store.ingest import Ingests, Status
+from store.hashing import HashCache
+from store.ingest import Status
+from store.ingests import Ingests
 from store.layout import DATA, Layout
 from store.refs import Ref
 from store.writer import Writer
@@ -177,22 +179,16 @@ class Store:
         ingest = self.ingests.open(key)
         try:
             expected = ingest.expected()
-            fd = os.open(DATA, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=ingest.fd)
+            fd = disk.open_regular(DATA, os.O_RDONLY, dir_fd=ingest.fd)
+        except FileNotFoundError:
+            raise NotFound("ingest", key.text) from None
         finally:
             ingest.close()
         try:
-            data = os.fstat(fd)
-            running = self._hashes.take(ingest.path, signature(data))
-            algorithm = "sha256" if expected is None else expected.algorithm
-            if running is None or running.algorithm != algorithm:
-                running = Running(algorithm)
-            running.attach(fd, data.st_size)
-            digest = running.digest()
-            running.detach()
-            self._hashes.keep(ingest.path, signature(data), running)
+            algorithm = CANONICAL if expected is None else expected.algorithm
+            return self._hashes.digest(ingest.path, fd, algorithm)
         finally:
             os.close(fd)
-        return digest
 
     def expect_digest(self, ref: Ref | str, digest: Digest | str | None) -> None:
         """Set the digest that is expected of an ingest, or None for none; commits nothing.
@@ -208,6 +204,8 @@ class Store:
         ingest = self.ingests.open(_ref(ref))
         try:
             ingest.set_expected(expected)
+        except FileNotFoundError:
+            raise NotFound("ingest", ingest.ref.text) from None
         finally:
             ingest.close()
 
@@ -222,6 +220,8 @@ class Store:
         ingest = self.ingests.open(_ref(ref))
         try:
             ingest.set_total(size)
+        except FileNotFoundError:
+            raise NotFound("ingest", ingest.ref.text) from None
         finally:
             ingest.close()
 
@@ -270,15 +270,8 @@ class Store:
         source, target = _ref(old), _ref(new)
         with self.writer(source, create=False) as writer:
             judged = writer.judge_as(target)
-        running = self._hashes.take(
-            self.layout.ingest(source), signature(self.ingests.stat(source))
-        )
-        self.ingests.rename(source, target)
-        if running is not None:
-            # The rename has changed the data's ctime, not its bytes.
-            moved = signature(self.ingests.stat(target))
-            self._hashes.keep(self.layout.ingest(target), moved, running)
-        return self.settle(target) if judged else None
+            writer.move(target)
+            return writer.commit() if judged else None
 
     # ----------------------------------------------------------------------------------- itself
 

@@ -29,25 +29,33 @@ step               a crash after it leaves
 
 from __future__ import annotations
 
-import os
-import stat
-import time
+import contextlib
 import warnings
 from typing import TYPE_CHECKING, Final, Self
 
 from store import disk
+from store.data import Data
 from store.digest import CANONICAL, Digest
-from store.errors import BeyondSize, Closed, DigestMismatch, NotAppend, SizeMismatch
-from store.hashing import HashCache, Running, signature
-from store.layout import DATA, EXPECTED, REF, TOTAL
+from store.errors import (
+    BeyondSize,
+    Closed,
+    DigestMismatch,
+    NotAppend,
+    NotFound,
+    NotRegular,
+    SizeMismatch,
+)
+from store.layout import EXPECTED, REF, TOTAL
 
 if TYPE_CHECKING:
-    from types import TracebackType
+    from collections.abc import Iterable
 
     from typing_extensions import Buffer  # collections.abc has it from Python 3.12 on
 
     from store.blobs import Blobs
-    from store.ingest import Held, Ingest, Ingests
+    from store.hashing import HashCache
+    from store.ingest import Ingest
+    from store.ingests import Held, Ingests
     from store.refs import Ref
 
 __all__ = ["Writer"]
@@ -56,29 +64,25 @@ _OPEN: Final = "open"
 _PUBLISHED: Final = "published"
 _CLOSED: Final = "closed"
 
-_READ_BITS: Final = 0o444
-
 
 class Writer:
     """The one writer of an ingest.  One thread at a time may use it.
 
     Attributes:
         ref: the ingest's key.
-        offset: the bytes that it holds, which is where the next write goes.
         total: the expected size in bytes as last read, or None.
         expected: the expected digest as last read, or None.
     """
 
-    __slots__ = ("__weakref__", "_blobs", "_described", "_fd", "_hashes", "_held", "_ingests",
-                 "_judged_no", "_own", "_running", "_state", "_sure", "expected", "offset", "ref",
-                 "total")  # fmt: skip
+    __slots__ = ("__weakref__", "_blobs", "_data", "_hashes", "_held", "_ingests", "_judged_no",
+                 "_state", "_synced", "expected", "ref", "total")  # fmt: skip
 
     def __init__(self, held: Held, ingests: Ingests, blobs: Blobs, hashes: HashCache) -> None:
         """Go on with an ingest whose lock is held; `Store.writer` is the way to get one.
 
         Raises:
             NotRegular: its data is no file.
-            OSError: its files cannot be made.
+            OSError: its files cannot be made or read.
         """
         self._state = _CLOSED
         self._held = held
@@ -88,27 +92,13 @@ class Writer:
         ingest = held.ingest
         self.ref: Ref = ingest.ref
         ingest.prepare()
-        self._fd = ingest.open_data()
-        data = os.fstat(self._fd)
-        self.offset = data.st_size
         self.total = ingest.total()
         self.expected = ingest.expected()
-        # Invariant: the data has no other name, so that writing to it changes nothing else.
-        self._own = data.st_nlink == 1
-        # Invariant: what the kernel holds of the data reaches the disk with the next fsync.
-        self._sure = True
         self._judged_no = ingest.error() is not None
-        self._described: set[tuple[str, int]] = set()
-        self._running = self._resume(signature(data))
+        # What of the description is durable: its files' names, inodes and times.
+        self._synced: set[tuple[str, int, int]] = set()
+        self._data = Data(ingest, hashes, self._algorithm)
         self._state = _OPEN
-
-    def _resume(self, data: tuple[int, int, int, int, int]) -> Running:
-        algorithm = self.expected.algorithm if self.expected is not None else CANONICAL
-        running = self._hashes.take(self._held.ingest.path, data)
-        if running is None or (self.expected is not None and running.algorithm != algorithm):
-            running = Running(algorithm)
-        running.attach(self._fd, self.offset)
-        return running
 
     # ---------------------------------------------------------------------------------- looking
 
@@ -118,14 +108,19 @@ class Writer:
         return self._state == _CLOSED
 
     @property
+    def offset(self) -> int:
+        """The bytes that the ingest holds, which is where the next write goes."""
+        return self._data.size
+
+    @property
     def lag(self) -> int:
         """How many bytes are written and not yet hashed; a digest has to wait for them."""
-        return self._running.lag
+        return self._data.lag
 
     def fileno(self) -> int:
         """The descriptor of the data, for reading; the writer keeps it."""
         self._must_be(_OPEN, _PUBLISHED)
-        return self._fd
+        return self._data.fd
 
     def refresh(self) -> None:
         """Read the expectations afresh: anyone may have set them meanwhile."""
@@ -151,11 +146,7 @@ class Writer:
         expected = self._ingest.expected_as_set() or ref.implied_digest
         if expected is None or expected == self.expected or not self._is_complete_for(expected):
             return False
-        if self.total is not None and self.total != self.offset:
-            raise self._no(SizeMismatch(self.ref.text, self.total, self.offset))
-        found = self._digest(expected.algorithm)
-        if found != expected:
-            raise self._no(DigestMismatch(self.ref.text, expected, found))
+        self._judge((self.total,), (expected,))
         return True
 
     def _is_complete_for(self, expected: Digest | None) -> bool:
@@ -173,19 +164,16 @@ class Writer:
             OSError: the bytes cannot be read.
         """
         self._must_be(_OPEN, _PUBLISHED)
-        return self._digest(self.expected.algorithm if self.expected is not None else CANONICAL)
+        return self._data.digest(self._algorithm)
 
     def catch_up(self) -> None:
         """Have the hashing begin in the background, for a digest that will be asked for."""
         self._must_be(_OPEN)
-        self._running.catch_up()
+        self._data.catch_up()
 
-    def _digest(self, algorithm: str) -> Digest:
-        if self._running.algorithm != algorithm:
-            self._running.detach()
-            self._running = Running(algorithm)
-            self._running.attach(self._fd, self.offset)
-        return self._running.digest()
+    @property
+    def _algorithm(self) -> str:
+        return self.expected.algorithm if self.expected is not None else CANONICAL
 
     # --------------------------------------------------------------------------------- changing
 
@@ -210,17 +198,9 @@ class Writer:
         length = len(data) if isinstance(data, bytes) else memoryview(data).nbytes
         start = self.offset if at is None else at
         self._must_fit(start, start + length)
-        if length == 0:
-            return 0
-        self._before_change()
-        try:
-            disk.write_all(self._fd, data, start)
-        except BaseException:
-            disk.truncate(self._fd, self.offset)
-            raise
-        hole = start > self.offset
-        self.offset = start + length
-        self._running.grew(self.offset, b"" if hole else data)
+        if length != 0:
+            self._drop_verdict()
+            self._data.write(data, start)
         return length
 
     def truncate(self, size: int) -> None:
@@ -233,17 +213,11 @@ class Writer:
             OSError: the ingest is as it was.
         """
         self._must_be(_OPEN)
-        if size == self.offset:
-            return
         if size != 0:
             self._must_fit(size, size)
-        self._before_change()
-        if size == 0:
-            self._running.restart()
-        disk.truncate(self._fd, size)
-        self.offset = size
-        if size != 0:
-            self._running.grew(size, b"")
+        self._drop_verdict()
+        if size != self.offset:
+            self._data.resize(size)
 
     def _must_fit(self, start: int, end: int) -> None:
         if start < self.offset:
@@ -251,27 +225,10 @@ class Writer:
         if self.total is not None and end > self.total:
             raise BeyondSize(self.ref.text, self.total, end)
 
-    def _before_change(self) -> None:
-        if not self._own:
-            self._renew()
+    def _drop_verdict(self) -> None:
         if self._judged_no:
             self._ingest.clear_error()
             self._judged_no = False
-
-    def _renew(self) -> None:
-        """Have the data in a file of its own, written anew, and trust no byte of it unhashed."""
-        algorithm = self._running.algorithm
-        self._running.detach()
-        try:
-            fd = disk.renew(DATA, self._ingest.fd)
-        except BaseException:
-            self._running.attach(self._fd, self.offset)
-            raise
-        os.close(self._fd)
-        self._fd = fd
-        self._running = Running(algorithm)
-        self._running.attach(fd, self.offset)
-        self._own = self._sure = True
 
     def sync(self) -> None:
         """Make the bytes so far, and what is known of them, durable.
@@ -282,24 +239,18 @@ class Writer:
                 it is tried again.
         """
         self._must_be(_OPEN, _PUBLISHED)
-        self._sync_data()
+        self._data.sync()
         ingest = self._ingest
         for name in (REF, TOTAL, EXPECTED):
-            found = ingest.stat(name)
-            if found is not None and (name, found.st_ino) not in self._described:
-                disk.fsync_name(name, ingest.fd)
-                self._described.add((name, found.st_ino))
-        disk.fsync(ingest.fd)
-        self._ingests.sync_folder()
-
-    def _sync_data(self) -> None:
-        if not self._sure:
-            self._renew()
-        try:
-            disk.fsync(self._fd)
-        except OSError:
-            self._sure = False
-            raise
+            # Anyone may set or remove an expectation meanwhile.
+            with contextlib.suppress(FileNotFoundError):
+                found = ingest.stat(name)
+                known = None if found is None else (name, found.st_ino, found.st_ctime_ns)
+                if known is not None and known not in self._synced:
+                    disk.fsync_name(name, ingest.fd)
+                    self._synced.add(known)
+        disk.fsync_folder(ingest.fd)
+        self._ingests.sync()
 
     # ------------------------------------------------------------------------------- committing
 
@@ -331,25 +282,27 @@ class Writer:
     def verify(self, size: int | None = None, expected: Digest | str | None = None) -> Digest:
         """The first third of `commit`: hash what is left to hash, and check; change nothing."""
         self._must_be(_OPEN, _PUBLISHED)
-        self.refresh()
-        if not self._sure:
-            self._renew()
-        for wanted_size in (size, self.total):
-            if wanted_size is not None and wanted_size != self.offset:
-                raise self._no(SizeMismatch(self.ref.text, wanted_size, self.offset))
         asked = Digest.parse(expected) if isinstance(expected, str) else expected
+        self.refresh()
         wanted = [digest for digest in (asked, self.expected) if digest is not None]
-        digests = [self._digest(each.algorithm) for each in wanted]
-        for want, found in zip(wanted, digests, strict=True):
-            if want != found:
-                raise self._no(DigestMismatch(self.ref.text, want, found))
-        return digests[0] if digests else self._digest(CANONICAL)
+        self._judge((size, self.total), wanted)
+        return wanted[0] if wanted else self._data.digest(CANONICAL)
+
+    def _judge(self, sizes: Iterable[int | None], digests: Iterable[Digest]) -> None:
+        self._data.believe()
+        for size in sizes:
+            if size is not None and size != self.offset:
+                raise self._no(SizeMismatch(self.ref.text, size, self.offset))
+        for expected in digests:
+            found = self._data.digest(expected.algorithm)
+            if found != expected:
+                raise self._no(DigestMismatch(self.ref.text, expected, found))
 
     def _no(self, verdict: SizeMismatch | DigestMismatch) -> SizeMismatch | DigestMismatch:
         try:
             self._ingest.set_error(verdict.verdict)
             self._judged_no = True
-        except OSError as error:
+        except (OSError, NotRegular) as error:
             # The verdict matters more than the note of it, which a full disk refuses.
             verdict.add_note(f"the verdict could not be written down: {error}")
         return verdict
@@ -358,20 +311,15 @@ class Writer:
         """The second third of `commit`: make the data durable, and visible as a blob."""
         self._must_be(_OPEN, _PUBLISHED)
         self._blobs.prepare(digest.algorithm)
-        linked = False
-        if not self._blobs.holds(digest):
-            mode = stat.S_IMODE(os.fstat(self._fd).st_mode)
-            try:
-                disk.chmod(self._fd, mode & _READ_BITS)
-                disk.set_mtime(self._fd, time.time_ns())
-                self._sync_data()
-                linked = self._blobs.link(DATA, self._ingest.fd, digest)
-            except BaseException:
-                disk.chmod(self._fd, mode)
-                raise
-        if linked:
-            self._own = False
-        self._blobs.sync(digest, contents=not linked)
+        there = False
+        while not there:
+            # Somebody may delete the blob that we find: then it is ours to link.
+            with contextlib.suppress(NotFound):
+                linked = not self._blobs.holds(digest) and self._data.publish(
+                    lambda name, dir_fd: self._blobs.link(name, dir_fd, digest)
+                )
+                self._blobs.sync(digest, contents=not linked)
+                there = True
         self._state = _PUBLISHED
 
     def finish(self) -> None:
@@ -386,27 +334,41 @@ class Writer:
         Raises:
             OSError: some of it is still there.
         """
-        if self._state == _CLOSED:
-            return
-        self._ingest.drop()
-        self._end()
+        if self._state != _CLOSED:
+            if self._held.lock.ours:
+                self._ingest.drop()
+            self._end()
 
     def close(self) -> None:
         """End the writer; the bytes stay for the next one.  A second call does nothing."""
-        if self._state == _CLOSED:
+        if self._state == _OPEN and self._held.lock.ours:
+            self._data.rest(self._hashes)
+        if self._state != _CLOSED:
+            self._end()
+
+    def move(self, ref: Ref) -> None:
+        """Give the ingest another ref, in one step; what stands under that one is replaced.
+
+        Raises:
+            Closed: the writer has ended.
+            Busy: another writer holds ``ref``.
+            OSError: both ingests are as they were.
+        """
+        self._must_be(_OPEN)
+        if ref == self.ref:
             return
-        if self._state == _OPEN:
-            self._ingest.touch()
-            self._running.detach()
-            if self._sure and self._own:
-                self._hashes.keep(self._ingest.path, signature(os.fstat(self._fd)), self._running)
-        self._end()
+        self._held = self._ingests.move(self._held, ref)
+        self.ref = ref
+        self._data.moved(self._ingest)
+        self._synced.clear()
+        self.refresh()
 
     def _end(self) -> None:
         self._state = _CLOSED
-        self._running.detach()
-        os.close(self._fd)
-        self._held.release()
+        try:
+            self._data.close()
+        finally:
+            self._held.release()
 
     # ------------------------------------------------------------------------------------ itself
 
@@ -415,24 +377,22 @@ class Writer:
         return self._held.ingest
 
     def _must_be(self, *states: str) -> None:
-        if self._state not in states:
+        # A copy of a writer in a forked child holds no lock, so it is as good as closed.
+        if self._state not in states or not self._held.lock.ours:
             raise Closed(self.ref.text)
 
     def __enter__(self) -> Self:
         """The writer itself."""
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_error: object) -> None:
         """Close it.  Never commits."""
         self.close()
 
     def __del__(self) -> None:
         """A writer that was forgotten must not keep its ref for ever."""
         if getattr(self, "_state", _CLOSED) != _CLOSED:
-            warnings.warn(f"unclosed writer of {self.ref}", ResourceWarning, stacklevel=2)
-            self.close()
+            try:
+                warnings.warn(f"unclosed writer of {self.ref}", ResourceWarning, stacklevel=2)
+            finally:
+                self.close()
