@@ -333,8 +333,11 @@ class ContentOperations(pyfuse3.Operations):
         fh: int | None,
         ctx: RequestContext,
     ) -> EntryAttributes:
-        """SETATTR: the size of an ingest; its mode, times and own owner without effect."""
-        if is_blob(inode) or self._is_folder(inode):
+        """SETATTR: the size of an ingest; its mode, times and own owner without effect.
+
+        The same for their folder: `cp -a`, `rsync -a` and copytree give it those of theirs.
+        """
+        if is_blob(inode) or (inode != INGEST and self._is_folder(inode)):
             raise FUSEError(errno.EPERM)
         strange_uid = fields.update_uid and attr.st_uid != self._look.uid
         strange_gid = fields.update_gid and attr.st_gid != self._look.gid

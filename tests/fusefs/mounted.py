@@ -1,0 +1,243 @@
+"""A real mount for the tests: a `contentfs -f` process of its own on folders of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import itertools
+import os
+import select
+import signal
+import socket
+import subprocess
+import sysconfig
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+CONTENTFS = os.path.join(sysconfig.get_path("scripts"), "contentfs")
+START_TIMEOUT = 20.0  # seconds: two cores may have other work
+HANG_TIMEOUT = 45.0  # seconds that one test may keep a request of the kernel waiting
+
+EXPECTED_DIGEST = "user.content.expected-digest"
+EXPECTED_SIZE = "user.content.expected-size"
+DIGEST = "user.content.digest"
+ERROR = "user.content.error"
+CHECKSUM = "user.checksum.sha256"
+
+_numbers = itertools.count(1)
+
+
+def sha256(content: bytes) -> str:
+    """The hex of some bytes."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def until(condition: Callable[[], bool], what: str, seconds: float = 10.0) -> None:
+    """Look again and again until something holds that no event tells of."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            pytest.fail(f"not within {seconds} s: {what}")
+        select.select([], [], [], 0.005)
+
+
+@contextlib.contextmanager
+def refused(*numbers: int) -> Iterator[None]:
+    """The call in the block fails with one of these errno."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in numbers:
+            raise
+    else:
+        pytest.fail(f"did not fail with {[errno.errorcode[n] for n in numbers]}")
+
+
+class Mount:
+    """A store, mounted.
+
+    Attributes:
+        root: the store's folder.
+        point: where it is mounted.
+        process: the server.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *options: str,
+        root: Path | None = None,
+        command: Sequence[str] = (CONTENTFS,),
+        level: str = "info",
+    ) -> None:
+        """Mount, and return when the mount says that it is ready.
+
+        Args:
+            folder: an empty folder for all that this needs.
+            options: of the mount.
+            root: the store's folder, where it is not to be a new one in ``folder``.
+            command: the program to run, where it is not to be contentfs itself.
+            level: the least that is logged.
+        """
+        self.root = folder / "root" if root is None else root
+        self.point = folder / "mnt"
+        self.blobs = self.point / "blobs"
+        self.ingest = self.point / "ingest"
+        self._log = folder / f"log{next(_numbers)}"
+        self._judged = 0
+        self._foreseen: list[str] = []
+        self.root.mkdir(exist_ok=True)
+        self.point.mkdir(exist_ok=True)
+        words = [*command, str(self.root), str(self.point), "-f", "--log-level", level]
+        if options:
+            words += ["-o", ",".join(options)]
+        notices = folder / "notify"
+        notices.unlink(missing_ok=True)
+        with (
+            socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as channel,
+            open(self._log, "wb") as log,
+        ):
+            channel.bind(str(notices))
+            self.process = subprocess.Popen(
+                words,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env={**os.environ, "NOTIFY_SOCKET": str(notices)},
+            )
+            self._wait_for_ready(channel)
+        self._device = os.stat(self.point).st_dev
+
+    def _wait_for_ready(self, channel: socket.socket) -> None:
+        end = os.pidfd_open(self.process.pid)
+        try:
+            ready, _, _ = select.select([channel.fileno(), end], [], [], START_TIMEOUT)
+        finally:
+            os.close(end)
+        if channel.fileno() in ready and channel.recv(64).startswith(b"READY=1"):
+            return
+        self.process.kill()
+        self.process.wait()
+        subprocess.run(["umount", "-l", self.point], capture_output=True, check=False)
+        pytest.fail(f"contentfs is not ready: {self.log()}")
+
+    # ------------------------------------------------------------------------------------- paths
+
+    def ref(self, ending: str = "") -> Path:
+        """The path of an ingest that no other test has."""
+        return self.ingest / f"{next(_numbers)}{ending}"
+
+    def blob(self, name: str | bytes) -> Path:
+        """The path in the mount of a blob, by its hex in sha256 or by its content."""
+        return self.blobs / "sha256" / (sha256(name) if isinstance(name, bytes) else name)
+
+    def stored(self, name: str | bytes) -> Path:
+        """The path in the store of a blob."""
+        return self.root / "blobs/sha256" / self.blob(name).name
+
+    def folder(self, ref: str) -> Path:
+        """The folder in the store of the ingest of a ref."""
+        return self.root / "ingest" / sha256(ref.encode())
+
+    def names(self) -> list[str]:
+        """What a listing of ``ingest/`` shows."""
+        return os.listdir(self.ingest)
+
+    # --------------------------------------------------------------------------------------- log
+
+    def log(self) -> str:
+        """All that the server has said."""
+        return self._log.read_text(errors="replace")
+
+    def foresee(self, text: str) -> None:
+        """A line of the log with this text is what the test is about, not a fault."""
+        self._foreseen.append(text)
+
+    def faults(self) -> list[str]:
+        """The lines since the last call that no test should cause."""
+        lines = self.log().splitlines()[self._judged :]
+        self._judged += len(lines)
+        return [
+            line
+            for line in lines
+            if ("Traceback" in line or " ERROR " in line or " WARNING " in line)
+            and "WARNING fusefs.writing: refused" not in line
+            and "WARNING fusefs.ingests: refused" not in line
+            and not any(text in line for text in self._foreseen)
+        ]
+
+    # ------------------------------------------------------------------------------------ ending
+
+    def open_files(self) -> list[str]:
+        """The files of the store that the server has open."""
+        found = []
+        folder = f"/proc/{self.process.pid}/fd"
+        for name in os.listdir(folder):
+            with contextlib.suppress(FileNotFoundError):
+                found.append(os.readlink(f"{folder}/{name}"))
+        return [path for path in found if path.startswith(f"{self.root}/")]
+
+    def abort(self) -> None:
+        """Have the kernel cut the server off, so that whoever waits for it gets an error."""
+        minor = os.minor(self._device)
+        with contextlib.suppress(OSError):
+            Path(f"/sys/fs/fuse/connections/{minor}/abort").write_text("1")
+
+    @contextlib.contextmanager
+    def watched(self) -> Iterator[None]:
+        """Abort the mount when the block hangs: a process that waits for it cannot be killed."""
+        watchdog = threading.Timer(HANG_TIMEOUT, self.abort)
+        watchdog.daemon = True
+        watchdog.start()
+        try:
+            yield
+        finally:
+            watchdog.cancel()
+
+    def unmount(self) -> None:
+        """Unmount as a user does, and wait for the server's end."""
+        if self.process.poll() is None:
+            subprocess.run(["umount", self.point], check=True)
+            self.end()
+
+    def end(self, number: signal.Signals | None = None) -> None:
+        """Wait for the server's end, which must be a clean one."""
+        if number is not None:
+            self.process.send_signal(number)
+        assert self.process.wait(30) == 0, self.log()
+        assert not os.path.ismount(self.point)
+
+    def close(self) -> None:
+        """Unmount, and check that nothing is left: no fault, no open file, no lock, no odd blob."""
+        try:
+            if self.process.poll() is None:
+                until(lambda: not self.open_files(), f"closed: {self.open_files()}")
+            self.unmount()
+        finally:
+            if self.process.poll() is None:
+                self.abort()
+                subprocess.run(["umount", "-l", self.point], capture_output=True, check=False)
+                self.process.kill()
+                self.process.wait()
+        assert self.faults() == []
+        check(self.root)
+
+
+def check(root: Path) -> None:
+    """What must hold for every store that nobody uses: whole blobs, free locks."""
+    for blob in root.glob("blobs/*/*"):
+        if blob.is_file() and not blob.is_symlink() and blob.parent.name == "sha256":
+            with open(blob, "rb") as file:
+                assert hashlib.file_digest(file, "sha256").hexdigest() == blob.name
+            assert blob.stat().st_mode & 0o222 == 0
+    for lock in root.glob("ingest/*/lock"):
+        with open(lock, "rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    for folder in root.glob("ingest/*"):
+        assert not list(folder.glob(".new-*"))
