@@ -16,6 +16,7 @@ from fusefs.attributes import Look
 from fusefs.inodes import FIRST_ALGORITHM, BlobInodes
 from fusefs.listing import Listing
 from fusefs.offload import in_thread
+from fusefs.peeking import peek
 from store import Digest, InvalidDigest, NotFound, Store
 
 _log = logging.getLogger(__name__)
@@ -81,17 +82,26 @@ class BlobView:
 
     # ------------------------------------------------------------------------------------- blobs
 
-    def lookup(self, algorithm: str, name: bytes) -> EntryAttributes:
+    async def lookup(self, algorithm: str, name: bytes) -> EntryAttributes:
         """The blob of a name, counted as looked up.
 
         Raises:
             NotFound: there is none, or it is no digest's name.
         """
         digest = self._named(algorithm, name)
-        found = self._store.blobs.stat(digest)
+        found = await self._stat(digest)
         look = self._look.blob(self._inodes.number(digest), found)
         self._inodes.count(digest)
         return look
+
+    async def _stat(self, digest: Digest) -> os.stat_result:
+        try:
+            found = peek(self._store.layout.blob(digest))
+        except FileNotFoundError:
+            found = None
+        if found is not None and stat.S_ISREG(found.st_mode):
+            return found
+        return await in_thread(self._store.blobs.stat, digest)
 
     def forget(self, inode: int, lookups: int) -> None:
         """The kernel lets go of a blob."""
@@ -108,10 +118,10 @@ class BlobView:
             raise FUSEError(errno.ESTALE)
         return digest
 
-    def getattr(self, inode: int) -> EntryAttributes:
+    async def getattr(self, inode: int) -> EntryAttributes:
         """The attributes of a blob, also of one that is deleted while somebody has it open."""
         try:
-            found = self._store.blobs.stat(self.digest(inode))
+            found = await self._stat(self.digest(inode))
         except NotFound:
             if inode not in self._open:
                 raise FUSEError(errno.ESTALE) from None

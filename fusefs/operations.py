@@ -111,7 +111,7 @@ class ContentOperations(pyfuse3.Operations):
             return await self._ingests.lookup(name, ctx.pid)
         algorithm = self._blobs.algorithm(parent_inode)
         if algorithm is not None:
-            return self._blobs.lookup(algorithm, name)
+            return await self._blobs.lookup(algorithm, name)
         if parent_inode == ROOT and name in _STATIC:
             return self._folder_look(_STATIC[name])
         if parent_inode == BLOBS:
@@ -135,7 +135,7 @@ class ContentOperations(pyfuse3.Operations):
 
     async def _getattr(self, inode: int) -> EntryAttributes:
         if is_blob(inode):
-            return self._blobs.getattr(inode)
+            return await self._blobs.getattr(inode)
         if self._is_folder(inode):
             return self._folder_look(inode)
         return await self._ingests.getattr(inode)
