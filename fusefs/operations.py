@@ -206,7 +206,7 @@ class ContentOperations(pyfuse3.Operations):
     async def fsyncdir(self, fh: int, datasync: bool) -> None:
         """FSYNCDIR: what is committed is durable already, so this is about the ingests' names."""
         if not self._read_only:
-            await in_thread(self._store.ingests.sync_folder)
+            await in_thread(self._store.ingests.sync)
 
     # -------------------------------------------------------------------------------------- files
 
