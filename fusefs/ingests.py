@@ -107,18 +107,31 @@ class IngestView:
             raise FUSEError(errno.ESTALE)
         return self._look.ingest(node.inode, found)
 
-    def open_to_read(self, inode: int) -> tuple[IngestNode, int]:
+    async def open_to_read(self, inode: int) -> tuple[IngestNode, int]:
         """Open what is there so far, or what it has become; close with `close_reader`."""
         node = self.nodes.at(inode)
         try:
-            if node.digest is not None:
-                fd = self._store.blobs.open(node.digest)
-            else:
-                fd = self._store.ingests.open_data(self.nodes.live_at(inode).ref)
+            try:
+                fd = self._open(node)
+            except NotFound:
+                await self.settled(node)
+                fd = self._open(node)
         except NotFound:
             raise FUSEError(errno.ESTALE) from None
         node.readers.append(fd)
         return node, fd
+
+    def _open(self, node: IngestNode) -> int:
+        if node.digest is not None:
+            return self._store.blobs.open(node.digest)
+        return self._store.ingests.open_data(self.nodes.live_at(node.inode).ref)
+
+    @staticmethod
+    async def settled(node: IngestNode) -> None:
+        """Wait for what its writer is about: a commit has removed the data before we know of it."""
+        if node.writer is not None:
+            async with node.writer.turn:
+                pass
 
     @staticmethod
     def close_reader(node: IngestNode, fd: int) -> None:
@@ -269,8 +282,7 @@ class IngestView:
         node = self.nodes.live_at(inode)
         await self._after_close(node.ref, changing=True)
         if node.writer is not None:
-            await in_thread(change, node.ref)
-            await node.writer.expectations_changed()
+            await node.writer.expect(change)
             return
 
         def set_and_settle() -> Digest | None:

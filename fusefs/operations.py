@@ -220,7 +220,7 @@ class ContentOperations(pyfuse3.Operations):
             return self._keep_file(_OpenBlob(inode, self._blobs.open(inode)))
         if writing:
             return self._keep_file(await self._ingests.open_to_write(inode, flags, ctx.pid))
-        return self._keep_file(_IngestReader(*self._ingests.open_to_read(inode)))
+        return self._keep_file(_IngestReader(*await self._ingests.open_to_read(inode)))
 
     @answering
     async def create(

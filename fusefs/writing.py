@@ -30,9 +30,11 @@ from fusefs.turn import Turn
 from store import Digest, Rejected, StoreError, Writer
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from fusefs.nodes import IngestNode, IngestNodes
     from fusefs.reading import FileReader
-    from store import Store
+    from store import Ref, Store
 
 __all__ = ["OpenIngest"]
 
@@ -151,10 +153,11 @@ class OpenIngest:
             self._still = None
         self._unsynced = False
 
-    async def expectations_changed(self) -> None:
-        """Somebody has set what is expected: writes are held against it from now on."""
+    async def expect(self, change: Callable[[Ref], None]) -> None:
+        """Change what is expected: writes are held against it from now on; of a blob, nothing."""
         async with self.turn:
             if self._writer is not None:
+                await in_thread(change, self.node.ref)
                 self._writer.refresh()
 
     # ------------------------------------------------------------------------------- committing

@@ -100,7 +100,10 @@ class IngestXattrs:
                 return str(await self._view.digest(node)).encode()
             status = await in_thread(self._store.status, node.ref)
         except NotFound:
-            raise FUSEError(errno.ESTALE) from None
+            await self._view.settled(node)
+            if node.digest is None:
+                raise FUSEError(errno.ESTALE) from None
+            return blob_xattr(name, node.digest)
         value = _value(status, name)
         if value is None:
             raise _absent(name)
@@ -114,7 +117,10 @@ class IngestXattrs:
         try:
             return await in_thread(self._names_set, self._view.nodes.live_at(inode).ref)
         except NotFound:
-            raise FUSEError(errno.ESTALE) from None
+            await self._view.settled(node)
+            if node.digest is None:
+                raise FUSEError(errno.ESTALE) from None
+            return []
 
     def _names_set(self, ref: Ref) -> list[bytes]:
         ingest = self._store.ingests.open(ref)
