@@ -1,0 +1,217 @@
+"""The place where a run measures: its folder, the files that rows share, and the clean-up."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from types import TracebackType
+from typing import Final, Self
+
+from tests.bench.model import Wrong
+
+MIB: Final = 1024 * 1024
+SMALL: Final = 4096
+
+ENVIRONMENT: Final = {"LC_ALL": "C", "PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/"}
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Source:
+    """A file to be copied: its path, size in bytes, and SHA-256 in hex."""
+
+    path: str
+    size: int
+    hex: str
+
+
+def run(*command: str, output: str | None = None, source: str | None = None) -> None:
+    """Run a program to its end.
+
+    Args:
+        command: its words.
+        output: a file for its standard output, dropped if None.
+        source: a file for its standard input.
+
+    Raises:
+        Wrong: it failed; the text is what it said.
+    """
+    with open(output or os.devnull, "wb") as stdout, open(source or os.devnull, "rb") as stdin:
+        done = subprocess.run(
+            command,
+            stdin=stdin,
+            stdout=stdout,
+            stderr=subprocess.PIPE,
+            env=ENVIRONMENT,
+            check=False,
+        )
+    if done.returncode != 0:
+        raise Wrong(f"{' '.join(command)}: {done.stderr.decode(errors='replace').strip()}")
+
+
+def timed(action: Callable[[], object]) -> float:
+    """How many seconds an action takes."""
+    begin = time.perf_counter()
+    action()
+    return time.perf_counter() - begin
+
+
+class Lab:
+    """A folder for one run, and everything in it.
+
+    A context manager: its end removes all of that, whatever happened.
+    """
+
+    def __init__(self, folder: str, *, quick: bool) -> None:
+        """Make the folder.
+
+        Args:
+            folder: where; its file system is what is measured.
+            quick: whether the work is an eighth to a tenth of what the goals are about.
+        """
+        self.quick = quick
+        self.folder = tempfile.mkdtemp(prefix=".bench-", dir=folder)
+        self._ends = contextlib.ExitStack()
+        self._ends.callback(shutil.rmtree, self.folder)
+        self._number = 0
+        self._sources: dict[int, Source] = {}
+        self._trees: dict[int, str] = {}
+
+    def __enter__(self) -> Self:
+        """As it is."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Remove everything."""
+        self._ends.__exit__(kind, error, trace)
+
+    # --------------------------------------------------------------------------------------- sizes
+
+    def bytes(self, full: int) -> int:
+        """A number of bytes, less of them in a quick run."""
+        return full // 8 if self.quick else full
+
+    def count(self, full: int) -> int:
+        """A number of files, less of them in a quick run."""
+        return full // 10 if self.quick else full
+
+    # --------------------------------------------------------------------------------------- paths
+
+    def new_path(self, name: str) -> str:
+        """A path of this lab that nothing has."""
+        self._number += 1
+        return os.path.join(self.folder, f"{self._number}-{name}")
+
+    def new_folder(self, name: str) -> str:
+        """A new, empty folder."""
+        path = self.new_path(name)
+        os.mkdir(path)
+        return path
+
+    @contextlib.contextmanager
+    def folder_for_now(self, name: str) -> Iterator[str]:
+        """A new folder that is gone afterwards, and written back first."""
+        path = self.new_folder(name)
+        try:
+            yield path
+        finally:
+            shutil.rmtree(path)
+
+    # --------------------------------------------------------------------------------- shared files
+
+    def source(self, size: int) -> Source:
+        """A file of random bytes, the same for all, in the page cache."""
+        if size not in self._sources:
+            path = self.new_path("source")
+            digest = hashlib.sha256()
+            with open(path, "wb") as file:
+                for _ in range(size // MIB):
+                    part = os.urandom(MIB)
+                    digest.update(part)
+                    file.write(part)
+            self._sources[size] = Source(path, size, digest.hexdigest())
+        source = self._sources[size]
+        warm(source.path)
+        return source
+
+    def store_of(self, count: int) -> str:
+        """The root of a store with many blobs of a few bytes; shared, so only to be looked at."""
+        if count not in self._trees:
+            say(f"making {count:,} blobs")
+            root = self.new_folder("store")
+            contents = (b"%d\n" % number for number in range(count))
+            fill(root, contents)
+            self._trees[count] = root
+        return self._trees[count]
+
+    # --------------------------------------------------------------------------------------- state
+
+    def settle(self) -> None:
+        """Write back what is dirty here, so that nobody pays for what another left behind."""
+        run("sync", "-f", self.folder)
+
+
+def fill(root: str, contents: Iterator[bytes] | Sequence[bytes]) -> list[str]:
+    """Make a store with these blobs, behind everyone's back; their names in hex, in order."""
+    folder = os.path.join(root, "blobs", "sha256")
+    os.makedirs(folder, exist_ok=True)
+    os.makedirs(os.path.join(root, "ingest"), exist_ok=True)
+    names = []
+    at = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        for content in contents:
+            name = hashlib.sha256(content).hexdigest()
+            fd = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o444, dir_fd=at)
+            os.write(fd, content)
+            os.close(fd)
+            names.append(name)
+    finally:
+        os.close(at)
+    return names
+
+
+def warm(path: str) -> None:
+    """Bring a file into the page cache."""
+    with open(path, "rb", buffering=0) as file:
+        buffer = bytearray(MIB)
+        while file.readinto(buffer):
+            pass
+
+
+def drop_caches() -> None:
+    """Empty the kernel's caches of pages, names and inodes; what is dirty stays."""
+    with open("/proc/sys/vm/drop_caches", "w", encoding="ascii") as file:
+        file.write("3\n")
+
+
+def expect_digest(path: str, wanted: str) -> None:
+    """See that a file has the content that it should.
+
+    Raises:
+        Wrong: it has not, or is not there.
+    """
+    try:
+        with open(path, "rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise Wrong(str(error)) from error
+    if found != wanted:
+        raise Wrong(f"{path} holds {found} instead of {wanted}")
+
+
+def say(text: str) -> None:
+    """Tell how the run goes on."""
+    sys.stderr.write(f"{text}\n")
+    sys.stderr.flush()
