@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Callable
 from typing import Final
 
 from pyfuse3 import EntryAttributes
@@ -64,14 +65,25 @@ class Look:
 
     def blob(self, inode: int, found: os.stat_result) -> EntryAttributes:
         """A blob."""
-        look = self._new(inode)
+        return self.shared_blob()(inode, found)
+
+    def shared_blob(self) -> Callable[[int, os.stat_result], EntryAttributes]:
+        """A maker of blobs' attributes, in one object that its next call changes: for listings."""
+        look = self._new(0)
         look.entry_timeout = _SECOND
         look.attr_timeout = _LONG
-        # What is not the owner's, the file itself decides: it was committed under some umask.
-        look.st_mode = stat.S_IFREG | found.st_mode & 0o444 & self._mask
-        self._set_size(look, found.st_size, found.st_blocks)
-        self._set_times(look, found)
-        return look
+        mode = stat.S_IFREG | 0o444 & self._mask
+        regular = stat.S_IFREG
+
+        def make(inode: int, found: os.stat_result) -> EntryAttributes:
+            look.st_ino = inode
+            look.st_mode = found.st_mode & mode | regular
+            look.st_size = found.st_size
+            look.st_blocks = found.st_blocks
+            look.st_atime_ns = look.st_mtime_ns = look.st_ctime_ns = found.st_mtime_ns
+            return look
+
+        return make
 
     def ingest(self, inode: int, found: os.stat_result) -> EntryAttributes:
         """An ingest."""

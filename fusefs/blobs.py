@@ -17,14 +17,18 @@ from fusefs.inodes import FIRST_ALGORITHM, BlobInodes
 from fusefs.listing import Listing
 from fusefs.offload import in_thread
 from fusefs.peeking import peek
-from store import Digest, InvalidDigest, NotFound, Store
+from store import Digest, InvalidDigest, NotFound, Store, algorithms
+from store.digest import hex_length
 
 _log = logging.getLogger(__name__)
 
 __all__ = ["BlobListing", "BlobView", "OpenBlob", "stat_or_root"]
 
-# Stats of so many entries take a thread about a millisecond and a half.
-_BATCH: Final = 256
+# Stats of so many entries take a thread about two milliseconds.
+_BATCH: Final = 512
+
+# A blob in a listing: its name, its key in the table of inodes, its stat.
+_Entry = tuple[bytes, bytes, os.stat_result]
 
 
 def stat_or_root(store: Store, folder: str) -> os.stat_result:
@@ -90,9 +94,10 @@ class BlobView:
         """
         digest = self._named(algorithm, name)
         found = await self._stat(digest)
-        look = self._look.blob(self._inodes.number(digest), found)
-        self._inodes.count(digest)
-        return look
+        key = self._inodes.key(digest)
+        number = self._inodes.number(key)
+        self._inodes.count(number, key)
+        return self._look.blob(number, found)
 
     async def _stat(self, digest: Digest) -> os.stat_result:
         try:
@@ -163,20 +168,26 @@ class BlobView:
         return BlobListing(algorithm, self._store, self._look, self._inodes)
 
 
-class BlobListing(Listing[tuple[Digest, os.stat_result]]):
-    """The blobs of one algorithm, in whatever order the disk has them."""
+class BlobListing(Listing[_Entry]):
+    """The blobs of one algorithm, in whatever order the disk has them.
+
+    What is done for each of a million entries is done here with the least that will do: no
+    `Digest`, and one object for all attributes, which pyfuse3 copies into its reply.
+    """
 
     def __init__(self, algorithm: str, store: Store, look: Look, inodes: BlobInodes) -> None:
         self._algorithm = algorithm
         self._store = store
-        self._look = look
         self._inodes = inodes
-        self._entries: Iterator[tuple[Digest, os.stat_result]] = iter(())
+        self._prefix = inodes.prefix(algorithm)
+        self._shared = look.shared_blob()
+        self._number = 0
+        self._entries: Iterator[_Entry] = iter(())
         # The batch at hand, and the place of its first entry.
-        self._batch: Sequence[tuple[Digest, os.stat_result]] = ()
+        self._batch: Sequence[_Entry] = ()
         self._start = 0
 
-    async def batch(self, place: int) -> Sequence[tuple[Digest, os.stat_result]]:
+    async def batch(self, place: int) -> Sequence[_Entry]:
         """Some blobs from the ``place``-th on.
 
         The kernel goes forward, and back by the entries that did not fit; a seekdir(3) to anywhere
@@ -192,26 +203,34 @@ class BlobListing(Listing[tuple[Digest, os.stat_result]]):
             self._start = end
         return self._batch[place - self._start :]
 
-    def show(self, entry: tuple[Digest, os.stat_result]) -> tuple[bytes, EntryAttributes]:
+    def show(self, entry: _Entry) -> tuple[bytes, EntryAttributes]:
         """A blob's name and attributes."""
-        digest, found = entry
-        return digest.hex.encode(), self._look.blob(self._inodes.number(digest), found)
+        name, key, found = entry
+        self._number = self._inodes.number(key)
+        return name, self._shared(self._number, found)
 
-    def given(self, entry: tuple[Digest, os.stat_result]) -> None:
-        """Count the lookup."""
-        self._inodes.count(entry[0])
+    def given(self, entry: _Entry) -> None:
+        """Count the lookup of what was shown last."""
+        self._inodes.count(self._number, entry[1])
 
-    def _take(self, skip: int) -> Sequence[tuple[Digest, os.stat_result]]:
+    def _take(self, skip: int) -> Sequence[_Entry]:
         return list(islice(self._entries, skip, skip + _BATCH))
 
-    def _scan(self) -> Iterator[tuple[Digest, os.stat_result]]:
+    def _scan(self) -> Iterator[_Entry]:
+        if self._algorithm not in algorithms():
+            return
+        length = hex_length(self._algorithm)
         for entry in self._store.blobs.scan(self._algorithm):
-            digest = self._store.layout.digest_of(self._algorithm, entry.name)
-            if digest is None:
+            name = entry.name
+            try:
+                raw = bytes.fromhex(name)
+            except ValueError:
+                continue
+            if len(name) != length or raw.hex() != name:
                 continue
             try:
                 found = entry.stat(follow_symlinks=False)
             except FileNotFoundError:
                 continue
             if stat.S_ISREG(found.st_mode):
-                yield digest, found
+                yield name.encode(), self._prefix + raw, found

@@ -40,52 +40,52 @@ def is_blob(inode: int) -> bool:
 class BlobInodes:
     """The numbers of the blobs that the kernel knows.  About 180 bytes each."""
 
-    __slots__ = ("_algorithms", "_more", "_names")
+    __slots__ = ("_algorithms", "_keys", "_more")
 
     def __init__(self) -> None:
-        # A name is the algorithm's place in `_algorithms`, in one byte, and the raw digest.
+        # A key is the algorithm's place in `_algorithms`, in one byte, and the raw digest.
         self._algorithms: list[str] = []
-        self._names: dict[int, bytes] = {}
-        # Invariant: the lookups of a number are 1 + `_more`, if it is in `_names`.
+        self._keys: dict[int, bytes] = {}
+        # Invariant: the lookups of a number are 1 + `_more`, if it is in `_keys`.
         self._more: dict[int, int] = {}
 
     def __len__(self) -> int:
-        return len(self._names)
+        return len(self._keys)
 
-    def number(self, digest: Digest) -> int:
+    def key(self, digest: Digest) -> bytes:
+        """What the table has in a digest's place."""
+        return self.prefix(digest.algorithm) + bytes.fromhex(digest.hex)
+
+    def prefix(self, algorithm: str) -> bytes:
+        """How the keys of an algorithm's digests begin; the raw digest follows."""
+        if algorithm not in self._algorithms:
+            self._algorithms.append(algorithm)
+        return bytes((self._algorithms.index(algorithm),))
+
+    def number(self, key: bytes) -> int:
         """The number of a blob; nothing is counted."""
-        return self._place(self._pack(digest))
+        # The hash of bytes is keyed anew in each process, so nobody can make digests that collide.
+        number = hash(key) & _BLOB_MASK | _FIRST_BLOB
+        while self._keys.get(number, key) != key:
+            number = (number + 1) & _BLOB_MASK | _FIRST_BLOB
+        return number
 
-    def count(self, digest: Digest) -> None:
+    def count(self, number: int, key: bytes) -> None:
         """The kernel was given the blob in a reply."""
-        name = self._pack(digest)
-        number = self._place(name)
-        if number in self._names:
+        if number in self._keys:
             self._more[number] = self._more.get(number, 0) + 1
         else:
-            self._names[number] = name
+            self._keys[number] = key
 
     def forget(self, number: int, lookups: int) -> None:
         """The kernel lets go of so many lookups.  A number that is not known is passed over."""
         left = self._more.pop(number, 0) + 1 - lookups
         if left <= 0:
-            self._names.pop(number, None)
+            self._keys.pop(number, None)
         elif left > 1:
             self._more[number] = left - 1
 
     def digest(self, number: int) -> Digest | None:
         """The blob that a number stands for, if the kernel was given it."""
-        name = self._names.get(number)
-        return None if name is None else Digest(self._algorithms[name[0]], name[1:].hex())
-
-    def _pack(self, digest: Digest) -> bytes:
-        if digest.algorithm not in self._algorithms:
-            self._algorithms.append(digest.algorithm)
-        return bytes((self._algorithms.index(digest.algorithm),)) + bytes.fromhex(digest.hex)
-
-    def _place(self, name: bytes) -> int:
-        # The hash of bytes is keyed anew in each process, so nobody can make digests that collide.
-        number = hash(name) & _BLOB_MASK | _FIRST_BLOB
-        while self._names.get(number, name) != name:
-            number = (number + 1) & _BLOB_MASK | _FIRST_BLOB
-        return number
+        key = self._keys.get(number)
+        return None if key is None else Digest(self._algorithms[key[0]], key[1:].hex())
