@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -11,7 +12,7 @@ from typing import NoReturn
 from fusefs.daemon import fill_standard_descriptors, run_detached
 from fusefs.logs import LEVELS, set_up_logging
 from fusefs.mounterror import MountError
-from fusefs.mountpoint import prepare, source_name
+from fusefs.mountpoint import detach_dead, prepare, source_name
 from fusefs.notify import notify
 from fusefs.options import MountOptions, OptionError, parse_options
 
@@ -89,17 +90,22 @@ def _mount(words: argparse.Namespace, options: MountOptions) -> int:
 
     def serve(ready: Callable[[], None]) -> int:
         set_up_logging(words.log_level, log_file, foreground=words.foreground)
+        gc.disable()  # some 200 modules are coming that stay; `run` enables it again
         try:
             # Not before: trio and pyfuse3 take most of the time until the mount answers, and
             # what they set up does not survive the fork.
             from fusefs.mount import Request, run  # noqa: PLC0415
         except ImportError as error:
-            raise MountError(f"pyfuse3 or trio cannot be loaded: {error}") from error
+            raise MountError(f"cannot load {error.name or 'a module'}: {error}") from error
         return run(Request(root, source, point, options), ready)
 
     if words.foreground:
         return serve(lambda: notify("READY=1"))
-    run_detached(serve)
+    try:
+        run_detached(serve)
+    except MountError:
+        detach_dead(point)  # if it was killed, it could not do so itself
+        raise
     return 0
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import gc
 import logging
 import os
 import re
@@ -69,6 +70,8 @@ def run(request: Request, ready: Callable[[], None]) -> int:
         gid=request.options.gid,
     )
     mount, connection = _mount(operations, request)
+    gc.freeze()
+    gc.enable()
     try:
         trio.run(serve, mount, connection, operations, ready)
     except MountError:

@@ -63,9 +63,26 @@ def prepare(root: str, mountpoint: str) -> tuple[str, str]:
     for part in ("blobs", "ingest"):
         if _inside(point, os.path.realpath(os.path.join(real_root, part))):
             raise MountError(f"{mountpoint} lies in the {part} of the store {root} itself")
-    _replace_dead(mountpoint, point)
+    if (mount := detach_dead(point)) is not None:
+        raise MountError(f"{mountpoint} is already mounted: it shows {mount.source}")
     _require_folder(mountpoint)
     return real_root, point
+
+
+def detach_dead(point: str) -> Mount | None:
+    """Detach every dead contentfs at `point`; one may have been mounted over another.
+
+    Returns:
+        The contentfs that lives there, or None.
+
+    Raises:
+        MountError: A dead one cannot be taken away.
+    """
+    while (mount := topmost(point)) is not None and mount.kind == FILESYSTEM_TYPE:
+        if not _is_dead(mount):
+            return mount
+        unmount(mount, lazy=True)
+    return None
 
 
 def source_name(root: str) -> str:
@@ -96,14 +113,6 @@ def _require_folder(path: str) -> None:
         raise MountError(f"{path}: {error.strerror}") from error
     if not stat.S_ISDIR(mode):
         raise MountError(f"{path} is not a folder")
-
-
-def _replace_dead(mountpoint: str, point: str) -> None:
-    """Detach every dead contentfs at `point`; one may have been mounted over another."""
-    while (mount := topmost(point)) is not None and mount.kind == FILESYSTEM_TYPE:
-        if not _is_dead(mount):
-            raise MountError(f"{mountpoint} is already mounted: it shows {mount.source}")
-        unmount(mount, lazy=True)
 
 
 def _is_dead(mount: Mount) -> bool:
