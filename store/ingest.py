@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from store.layout import Layout
 
-__all__ = ["Ingest", "Status", "parse_size"]
+__all__ = ["Ingest", "Status", "drop_folder", "parse_size"]
 
 _REMOVED: Final = b"none"
 """In ``expected``: what the ref's own name says was removed, and stays so."""
@@ -193,7 +193,7 @@ class Ingest:
 
         Whoever sets an expectation needs no lock, so it may come after the ingest was dropped.
         """
-        self._remove(name for name in INGEST_FILES if name not in (DATA, LOCK))
+        _remove(self.fd, (name for name in INGEST_FILES if name not in (DATA, LOCK)))
 
     def prepare(self) -> None:
         """Have the files that describe the ingest there.  The caller holds the lock."""
@@ -278,18 +278,7 @@ class Ingest:
         Raises:
             OSError: some of it is still there; call again.
         """
-        disk.unlink(DATA, dir_fd=self.fd)
-        self._remove(INGEST_FILES)
-        disk.rmdir(self.path)
-
-    def _remove(self, names: Iterable[str]) -> None:
-        found = os.listdir(self.fd)
-        for name in found:
-            if name.startswith(disk.TEMPORARY):
-                disk.unlink(name, dir_fd=self.fd)
-        for name in names:
-            if name in found:
-                disk.unlink(name, dir_fd=self.fd)
+        drop_folder(self.fd, self.path)
 
     # ---------------------------------------------------------------------------------- moving
 
@@ -318,6 +307,28 @@ class Ingest:
                 disk.unlink(name, dir_fd=self.fd)
             else:
                 disk.replace_small(name, self.fd, content)
+
+
+def drop_folder(fd: int, path: str) -> None:
+    """As `Ingest.drop`, for the folder of an ingest whose ref need not be known.
+
+    Args:
+        fd: the folder, open.
+        path: where it is.
+    """
+    disk.unlink(DATA, dir_fd=fd)
+    _remove(fd, INGEST_FILES)
+    disk.rmdir(path)
+
+
+def _remove(fd: int, names: Iterable[str]) -> None:
+    found = os.listdir(fd)
+    for name in found:
+        if name.startswith(disk.TEMPORARY):
+            disk.unlink(name, dir_fd=fd)
+    for name in names:
+        if name in found:
+            disk.unlink(name, dir_fd=fd)
 
 
 def _digest_or_none(content: bytes | None) -> Digest | None:

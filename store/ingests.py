@@ -120,12 +120,12 @@ class Ingests:
         with entries:
             for entry in entries:
                 if is_ingest_folder_name(entry.name) and entry.is_dir(follow_symlinks=False):
-                    ref = self._ref_of(entry.name)
+                    ref = self.ref_of(entry.name)
                     if ref is not None:
                         yield ref
 
-    def _ref_of(self, folder: str) -> Ref | None:
-        """The ref that a folder says it is of, if that is true."""
+    def ref_of(self, folder: str) -> Ref | None:
+        """The ref that the folder of this name says it is of, if that is true."""
         try:
             fd = disk.open_dir(self._layout.ingest_folder(folder))
         except (OSError, NotRegular):

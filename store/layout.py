@@ -6,9 +6,11 @@
       blobs/<algorithm>/<hex>            one file a blob
       ingest/<sha256 of the ref>/        one folder an ingest transaction
           ref  data  startedat  updatedat  total  expected  error  lock
+      quarantine/<algorithm>/<hex>       a corrupt blob that ``dist verify`` has put away
 
 This is the layout of containerd's content store (``plugins/content/local/store.go``), with
-``expected``, ``error`` and ``lock`` added.  Nothing else in the package joins paths.
+``expected``, ``error``, ``lock`` and ``quarantine`` added.  Nothing else in the package joins
+paths.
 """
 
 from __future__ import annotations
@@ -58,14 +60,16 @@ class Layout:
         root: the store's folder, absolute.
         blobs: the folder of the algorithms' folders.
         ingests: the folder of the ingests' folders.
+        quarantine: the folder of the folders of blobs that turned out to be corrupt.
     """
 
-    __slots__ = ("blobs", "ingests", "root")
+    __slots__ = ("blobs", "ingests", "quarantine", "root")
 
     def __init__(self, root: str) -> None:
         self.root = root
         self.blobs = f"{root.rstrip('/')}/blobs"
         self.ingests = f"{root.rstrip('/')}/ingest"
+        self.quarantine = f"{root.rstrip('/')}/quarantine"
 
     def algorithm(self, algorithm: str) -> str:
         """The folder of one algorithm's blobs."""

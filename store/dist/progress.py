@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 import time
 
 from store.dist.output import one_line
@@ -18,6 +19,7 @@ class Progress:
     """How many of how many bytes are done, and how fast, on standard error.
 
     The line is overwritten in place and cleared by `close`, so what stays is what was printed.
+    Safe from many threads.
 
     Args:
         label: what is being done; the first word of the line.
@@ -31,8 +33,14 @@ class Progress:
         self._start = start
         self._begun = self._next = time.monotonic()
         self._next += _INTERVAL
-        self._shown = 0
-        self._on = sys.stderr is not None and sys.stderr.isatty()
+        self._on = self.visible()
+        self._lock = threading.Lock()
+        self._shown = 0  # guarded by: `_lock`; the length of the line that stands there
+
+    @staticmethod
+    def visible() -> bool:
+        """Whether there is a terminal to show it on."""
+        return sys.stderr is not None and sys.stderr.isatty()
 
     def update(self, done: int) -> None:
         """Say that ``done`` bytes are done now."""
@@ -41,9 +49,8 @@ class Progress:
             self._draw(self._line(done))
 
     def close(self) -> None:
-        """Take the line away."""
-        if self._shown:
-            self._draw("")
+        """Take the line away; the next `update` brings it back."""
+        self._draw("")
 
     def _line(self, done: int) -> str:
         rate = (done - self._start) / (time.monotonic() - self._begun)
@@ -53,11 +60,13 @@ class Progress:
         return f"{human_size(done)}{of_all}, {human_size(rate)}/s  {self._label}"
 
     def _draw(self, line: str) -> None:
-        try:
-            width = os.get_terminal_size(sys.stderr.fileno()).columns or 80
-            line = line[: width - 1]
-            sys.stderr.write("\r" + line.ljust(self._shown) + "\r" * (not line))
-            sys.stderr.flush()
-        except (OSError, ValueError):
-            self._on = False
-        self._shown = len(line)
+        with self._lock:
+            if not line and not self._shown:
+                return
+            try:
+                line = line[: os.get_terminal_size(sys.stderr.fileno()).columns - 1]
+                sys.stderr.write("\r" + line.ljust(self._shown) + "\r" * (not line))
+                sys.stderr.flush()
+            except (OSError, ValueError):
+                self._on = False
+            self._shown = len(line)
