@@ -13,7 +13,16 @@ from typing import Final
 from tests.bench import machine, report
 from tests.bench.lab import Lab
 from tests.bench.model import Row, Wrong
-from tests.bench.rows import ingest, listing, reading, small
+from tests.bench.rows import (
+    appends,
+    ingest,
+    latency,
+    listing,
+    memory,
+    reading,
+    small,
+    starting,
+)
 from tests.bench.runner import run_rows
 
 CHECKOUT: Final = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -21,7 +30,7 @@ CHECKOUT: Final = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspat
 #: Every row, by its name, in the order of a run.
 ROWS: Final[dict[str, Row]] = {
     row.name: row
-    for module in (ingest, small, reading, listing)
+    for module in (ingest, small, appends, reading, listing, memory, latency, starting)
     for row in module.ROWS
 }
 

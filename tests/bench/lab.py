@@ -67,6 +67,11 @@ class Lab:
     """A folder for one run, and everything in it.
 
     A context manager: its end removes all of that, whatever happened.
+
+    Attributes:
+        quick: whether the work is an eighth to a tenth of what the goals are about.
+        notes: what whoever reads the results has to know.
+        folder: where everything is.
     """
 
     def __init__(self, folder: str, *, quick: bool) -> None:
@@ -77,6 +82,7 @@ class Lab:
             quick: whether the work is an eighth to a tenth of what the goals are about.
         """
         self.quick = quick
+        self.notes: list[str] = []
         self.folder = tempfile.mkdtemp(prefix=".bench-", dir=folder)
         self._ends = contextlib.ExitStack()
         self._ends.callback(shutil.rmtree, self.folder)
@@ -157,6 +163,12 @@ class Lab:
         return self._trees[count]
 
     # --------------------------------------------------------------------------------------- state
+
+    def note(self, text: str) -> None:
+        """Say something that whoever reads the results has to know."""
+        if text not in self.notes:
+            self.notes.append(text)
+            say(f"  {text}")
 
     def settle(self) -> None:
         """Write back what is dirty here, so that nobody pays for what another left behind."""

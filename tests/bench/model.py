@@ -29,8 +29,8 @@ class Wrong(Exception):
 class Kind(enum.Enum):
     """How a goal compares its two values, and so how its figure is to be read."""
 
-    TIMES = "≤ {:g} × {}"
-    FASTER = "≥ {:g} × as fast as {}"
+    TIMES = "≤ {:g} x {}"
+    FASTER = "≥ {:g} x as fast as {}"
     MORE = "≤ {:g} {unit} more than {}"
     LIMIT = "≤ {:g} {unit}"
 
@@ -123,11 +123,17 @@ class Row:
 
 
 class Results:
-    """All samples of one row."""
+    """All samples of one row.
+
+    Attributes:
+        row: which.
+        failed: whether a contender did something else than it should have.
+    """
 
     def __init__(self, row: Row) -> None:
         """Begin with none."""
         self.row = row
+        self.failed = False
         self._values: dict[Place, list[float]] = {}
 
     def add(self, case: str, sample: Mapping[str, float]) -> None:

@@ -20,6 +20,7 @@ from tests.bench.lab import ENVIRONMENT, Lab, run
 from tests.bench.model import OURS, Missing, Wrong
 
 CONTENTFS: Final = os.path.join(sysconfig.get_path("scripts"), "contentfs")
+DIST: Final = os.path.join(sysconfig.get_path("scripts"), "dist")
 
 _PATIENCE: Final = 20.0  # seconds until a daemon that does not answer is given up
 _PAUSE: Final = 0.002  # seconds between two looks at it
@@ -67,7 +68,7 @@ def passthrough(lab: Lab, root: str) -> AbstractContextManager[Mount]:
 
 
 @contextlib.contextmanager
-def bare(lab: Lab, root: str) -> Iterator[Mount]:  # noqa: ARG001 - called as the others are
+def bare(lab: Lab, root: str) -> Iterator[Mount]:
     """The folder of a store by itself."""
     yield Mount(root)
 

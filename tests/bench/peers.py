@@ -137,7 +137,12 @@ class Containerd:
         Raises:
             Wrong: it was refused.
         """
-        expected = ["--expected-digest", f"sha256:{source.hex}", "--expected-size", str(source.size)]
+        expected = [
+            "--expected-digest",
+            f"sha256:{source.hex}",
+            "--expected-size",
+            str(source.size),
+        ]
         command = [*self._client, "content", "ingest", *expected, f"bench-{source.hex}"]
         run(*command, source=source.path)
 

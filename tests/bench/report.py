@@ -24,9 +24,9 @@ def goal_table(every: Iterable[Results], *, on_disk: bool) -> str:
         for goal, figure in goals_of(results, on_disk=on_disk):
             place = ", ".join(filter(None, goal.ours))
             if figure is None:
-                lines.append((results.row.name, place, goal.text(unit), "–", "not measured"))
+                lines.append((results.row.name, place, goal.text(unit), "-", "not measured"))
                 continue
-            suffix = f" {unit}" if goal.kind in {Kind.MORE, Kind.LIMIT} else " ×"
+            suffix = f" {unit}" if goal.kind in {Kind.MORE, Kind.LIMIT} else " x"
             verdict = "reached" if goal.reached(figure) else "**not reached**"
             shown = f"{figure:.3g}{suffix}"
             lines.append((results.row.name, place, goal.text(unit), shown, verdict))
@@ -35,11 +35,11 @@ def goal_table(every: Iterable[Results], *, on_disk: bool) -> str:
 
 def value_table(every: Iterable[Results]) -> str:
     """All medians with their spread, as a Markdown table."""
-    lines: list[Sequence[str]] = [("row", "contender", "measure", "median", "from – to", "rounds")]
+    lines: list[Sequence[str]] = [("row", "contender", "measure", "median", "from, to", "rounds")]
     for results in every:
         for (case, measure), values in results.values.items():
             median = results.median((case, measure))
-            spread = f"{min(values):.3g} – {max(values):.3g}"
+            spread = f"{min(values):.3g} to {max(values):.3g}"
             shown = f"{median:.3g} {results.row.unit}"
             lines.append((results.row.name, case, measure, shown, spread, str(len(values))))
     return _table(lines)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from tests.bench.lab import Lab, say
-from tests.bench.model import Case, Missing, Results, Row
+from tests.bench.model import Case, Missing, Results, Row, Wrong
 
 
 def run_rows(lab: Lab, rows: Iterable[Row], rounds: int) -> list[Results]:
@@ -14,10 +14,8 @@ def run_rows(lab: Lab, rows: Iterable[Row], rounds: int) -> list[Results]:
     Args:
         lab: where.
         rows: which.
-        rounds: how many times each case runs; those that are slow run less.
-
-    Raises:
-        Wrong: a contender did not do its work.
+        rounds: how many times each case runs; those that are slow run less. One that is missing,
+            or does not do its work, runs no more, and is noted in the lab.
     """
     return [_run_row(lab, row, rounds) for row in rows]
 
@@ -32,8 +30,10 @@ def _run_row(lab: Lab, row: Row, rounds: int) -> Results:
                 continue
             try:
                 sample = case.run()
-            except Missing as error:
-                say(f"  {case.name} is left out: {error}")
+            except (Missing, Wrong) as error:
+                # The others are still worth knowing.
+                lab.note(f"{row.name}: {case.name} is left out: {error}")
+                results.failed |= isinstance(error, Wrong)
                 cases.remove(case)
                 continue
             results.add(case.name, sample)

@@ -6,7 +6,7 @@ import functools
 import json
 import os
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from tests.bench import mounts
@@ -30,8 +30,12 @@ def store_of_one(lab: Lab, size: int) -> tuple[str, str]:
     return root, source.hex
 
 
-def _cases_of(lab: Lab, measure: object, names: Sequence[str] = tuple(mounts.VIEWS)) -> list[Case]:
-    return [Case(name, functools.partial(measure, lab, name)) for name in names]  # type: ignore[arg-type]
+def _cases_of(
+    lab: Lab,
+    measure: Callable[[Lab, str], Mapping[str, float]],
+    names: Sequence[str] = tuple(mounts.VIEWS),
+) -> list[Case]:
+    return [Case(name, functools.partial(measure, lab, name)) for name in names]
 
 
 # -------------------------------------------------------------------------------------- sequential
