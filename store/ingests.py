@@ -217,10 +217,26 @@ class Ingests:
             if not create and ingest.stat(DATA) is None:
                 raise NotFound("ingest", ref.text)
             held = self._lock(ingest)
+        except OSError:
+            if create:
+                # No space for a lock: leave no folder either, if it is still empty.
+                with contextlib.suppress(OSError):
+                    disk.rmdir(ingest.path)
+            raise
         finally:
             if held is None:
                 ingest.close()
         return held
+
+    @staticmethod
+    def give_up(held: Held) -> None:
+        """Let go of an ingest that could not be begun; if it has no data yet, leave no folder."""
+        try:
+            with contextlib.suppress(OSError):
+                if DATA not in os.listdir(held.ingest.fd):
+                    held.ingest.drop()
+        finally:
+            held.release()
 
     def _lock(self, ingest: Ingest) -> Held | None:
         try:

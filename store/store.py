@@ -153,7 +153,7 @@ class Store:
                 held.ingest.set_expected(digest)
             return Writer(held, self.ingests, self.blobs, self._hashes)
         except BaseException:
-            held.release()
+            self.ingests.give_up(held)
             raise
 
     def status(self, ref: Ref | str) -> Status:
