@@ -1,6 +1,6 @@
-"""The daemon killed at moments that a seed chooses, under writers and readers; then the reckoning.
+"""The daemon ended at moments that a seed chooses, under writers and readers; then the reckoning.
 
-`run` is what the quick test and the long run share.
+`run` is what the quick tests and the long run share.
 """
 
 from __future__ import annotations
@@ -13,9 +13,12 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tests.reliability.mounted import ENVIRONMENT, Mounted, dist
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _SCRIPT = Path(__file__).with_name("traffic.py")
 _END_PATIENCE = 60.0
@@ -25,7 +28,8 @@ class Reckoning(NamedTuple):
     """What a run has shown.
 
     Attributes:
-        kills: how often the daemon was killed.
+        ends: how often the daemon was ended.
+        slowest: how long that took at the most, in seconds.
         stored: blobs that were acknowledged.
         read: blobs that were read whole, and right.
         aborted: ingests that were aborted.
@@ -33,12 +37,18 @@ class Reckoning(NamedTuple):
         faults: promises that were broken, a line each.
     """
 
-    kills: int
+    ends: int
+    slowest: float
     stored: int
     read: int
     aborted: int
     resumed: int
     faults: list[str]
+
+
+def by_kill(mounted: Mounted) -> None:
+    """End a daemon by SIGKILL; its dead mount is for the next one to replace."""
+    mounted.kill()
 
 
 class _Clients:
@@ -99,13 +109,22 @@ class _Clients:
         ]
 
 
-def run(work: Path, seed: int, kills: int, each: int = 10, longest: float = 0.6) -> Reckoning:
-    """Kill a daemon ``kills`` times under ``each`` writers and as many readers, then reckon.
+def run(
+    work: Path,
+    seed: int,
+    ends: int,
+    end: Callable[[Mounted], str | None],
+    *,
+    each: int = 10,
+    longest: float = 0.6,
+) -> Reckoning:
+    """End a daemon ``ends`` times under ``each`` writers and as many readers, then reckon.
 
     Args:
         work: an empty folder.
         seed: what the moments, the contents and the choices come from.
-        kills: how often.
+        ends: how often.
+        end: ends the daemon; returns what was wrong with that.
         each: how many writers, and how many readers.
         longest: the longest that a mount lives, in seconds.
     """
@@ -113,16 +132,19 @@ def run(work: Path, seed: int, kills: int, each: int = 10, longest: float = 0.6)
     mounted = Mounted(work)
     clients = _Clients(mounted, work, seed, each)
     faults: list[str] = []
-    done = 0
+    done, slowest = 0, 0.0
     try:
-        for number in range(1, kills + 1):
+        for number in range(1, ends + 1):
             mounted.start()
             clients.tell(number)
             # The moment itself is what the seed chooses: nothing is waited for.
             time.sleep(chance.uniform(0.01, longest))
-            mounted.kill()
+            begun = time.monotonic()
+            wrong = end(mounted)
+            slowest = max(slowest, time.monotonic() - begun)
             done = number
-            faults += [f"a lock outlives kill {number}: {line}" for line in mounted.locks()]
+            faults += [] if wrong is None else [wrong]
+            faults += [f"a lock outlives end {number}: {line}" for line in mounted.locks()]
             if faults or clients.failed():
                 break
         faults += clients.end()
@@ -141,7 +163,7 @@ def run(work: Path, seed: int, kills: int, each: int = 10, longest: float = 0.6)
         mounted.stop()
     count = {what: sum(r["what"] == what for r in records) for what in ("stored", "aborted")}
     read = sum(r["count"] for r in records if r["what"] == "read")
-    return Reckoning(done, count["stored"], read, count["aborted"], resumed, faults)
+    return Reckoning(done, slowest, count["stored"], read, count["aborted"], resumed, faults)
 
 
 def _judge(mounted: Mounted, records: list[dict[str, Any]]) -> list[str]:

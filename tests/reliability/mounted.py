@@ -167,10 +167,14 @@ class Mounted:
         assert self._process is not None
         return self._process.wait(seconds)
 
+    def signal(self, number: signal.Signals) -> None:
+        """Send the daemon a signal."""
+        assert self._process is not None
+        self._process.send_signal(number)
+
     def terminate(self) -> int:
         """Ask the daemon to end, and return its exit status."""
-        assert self._process is not None
-        self._process.send_signal(signal.SIGTERM)
+        self.signal(signal.SIGTERM)
         return self.ends()
 
     def unmount(self) -> int:
