@@ -7,12 +7,12 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
-from tests.bench import machine, report
+from tests.bench import baseline, machine, plot, report
 from tests.bench.lab import Lab
-from tests.bench.model import Row, Wrong
+from tests.bench.model import Results, Row
 from tests.bench.rows import (
     appends,
     ingest,
@@ -50,29 +50,63 @@ def main() -> int:
         with Lab(words.dir, quick=words.quick) as lab:
             about = machine.describe(lab.folder)
             results = run_rows(lab, rows, words.rounds)
-    except Wrong as error:
-        sys.stderr.write(f"tests/bench/run: {error}\n")
-        return 1
     except KeyboardInterrupt:
         return 130
+    _tell(results, about, lab.notes)
+    _write(words, results, about, lab.notes)
+    worse = list(baseline.regressions(results, about["file system"])) if words.check else []
+    for line in worse:
+        print(f"worse than committed: {line}")
+    return int(bool(worse) or any(result.failed for result in results))
+
+
+def _tell(results: Sequence[Results], about: Mapping[str, str], notes: Sequence[str]) -> None:
     on_disk = about["file system"] != "tmpfs"
     print("\n".join(f"{name}: {value}" for name, value in about.items()))
     print(f"\n{report.value_table(results)}\n\n{report.goal_table(results, on_disk=on_disk)}")
+    for note in notes:
+        print(f"\n{note}")
+
+
+def _write(
+    words: argparse.Namespace,
+    results: Sequence[Results],
+    about: Mapping[str, str],
+    notes: Sequence[str],
+) -> None:
+    """Write the files that were asked for."""
     if words.json:
+        on_disk = about["file system"] != "tmpfs"
         with open(words.json, "w", encoding="utf-8") as file:
-            json.dump(report.as_json(results, about, on_disk=on_disk), file, indent=1)
-    return 0
+            json.dump(report.as_json(results, about, notes, on_disk=on_disk), file, indent=1)
+    if words.plot:
+        with open(words.plot, "w", encoding="utf-8") as file:
+            file.write(plot.picture(results, about))
+    if words.save_baseline:
+        baseline.save(results, about["file system"])
 
 
 def _parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="tests/bench/run", description=__doc__)
-    parser.add_argument("--dir", default=CHECKOUT, help="the folder to measure in")
-    parser.add_argument("--only", metavar="ROW", nargs="+", choices=ROWS, help="these rows alone")
-    parser.add_argument("--rounds", type=int, default=5, help="how many rounds (5)")
-    parser.add_argument("--quick", action="store_true", help="less work, rough figures")
-    parser.add_argument("--list", action="store_true", help="name the rows")
-    parser.add_argument("--json", metavar="FILE", help="write every value into a file")
-    return parser.parse_args(arguments)
+    parser = argparse.ArgumentParser(
+        prog="tests/bench/run",
+        description="Measure contentfs, the bare folder and its peers in turn, in one run.",
+    )
+    add = parser.add_argument
+    add("--dir", default=CHECKOUT, help="the folder to measure in (the checkout)")
+    add("--only", metavar="ROW", nargs="+", choices=ROWS, help="these rows alone")
+    add("--rounds", type=int, default=5, metavar="N", help="how many rounds (5)")
+    add("--quick", action="store_true", help="less work: rough figures, not those of the goals")
+    add("--list", action="store_true", help="name the rows, measure nothing")
+    add("--json", metavar="FILE", help="write every value into a file")
+    add("--plot", metavar="FILE.svg", help="draw the medians")
+    add("--check", action="store_true", help="fail if more than 20 %% worse than is committed")
+    add("--save-baseline", action="store_true", help="commit to the figures of this run")
+    words = parser.parse_args(arguments)
+    if words.quick and (words.check or words.save_baseline):
+        parser.error("a quick run has other figures than the committed ones")
+    if words.rounds < 1:
+        parser.error("--rounds: at least one")
+    return words
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import dataclasses
 import enum
 import statistics
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from tests.bench.lab import Lab
@@ -15,7 +15,12 @@ if TYPE_CHECKING:
 #: A case and one of its measures.
 Place = tuple[str, str]
 
-OURS = "contentfs"
+OURS: Final = "contentfs"
+
+
+def in_words(place: Place) -> str:
+    """A place as people read it."""
+    return ", ".join(filter(None, place))
 
 
 class Missing(Exception):
@@ -57,7 +62,7 @@ class Goal:
 
     def text(self, unit: str) -> str:
         """The goal in words, its values being in a unit."""
-        where = ", ".join(self.peer) if self.peer else ""
+        where = in_words(self.peer) if self.peer else ""
         return self.kind.value.format(self.limit, where, unit=unit)
 
     def figure(self, results: Results) -> float | None:

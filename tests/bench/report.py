@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from tests.bench.model import Goal, Kind, Results
+from tests.bench.model import Goal, Kind, Results, in_words
 
 _HEAD = ("row", "measured", "to reach", "reached", "")
 
@@ -22,7 +22,7 @@ def goal_table(every: Iterable[Results], *, on_disk: bool) -> str:
     for results in every:
         unit = results.row.unit
         for goal, figure in goals_of(results, on_disk=on_disk):
-            place = ", ".join(filter(None, goal.ours))
+            place = in_words(goal.ours)
             if figure is None:
                 lines.append((results.row.name, place, goal.text(unit), "-", "not measured"))
                 continue
@@ -56,11 +56,16 @@ def _table(lines: Sequence[Sequence[str]]) -> str:
 
 
 def as_json(
-    every: Iterable[Results], machine: Mapping[str, str], *, on_disk: bool
+    every: Iterable[Results],
+    machine: Mapping[str, str],
+    notes: Sequence[str],
+    *,
+    on_disk: bool,
 ) -> dict[str, object]:
     """Everything: the machine, each value of each round, each goal with its figure."""
     return {
         "machine": dict(machine),
+        "notes": list(notes),
         "rows": {
             results.row.name: {
                 "title": results.row.title,
