@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import os
 import resource
+import select
 import shutil
 import signal
 import subprocess
@@ -44,9 +45,63 @@ class Mount:
         return os.path.join(self.path, "ingest")
 
 
-def contentfs(lab: Lab, root: str, *options: str) -> AbstractContextManager[Mount]:
-    """Our own mount of a store."""
-    return _mounted(lab, lambda point: [CONTENTFS, root, point, "-f", *options])
+@contextlib.contextmanager
+def contentfs(lab: Lab, root: str, *options: str) -> Iterator[Mount]:
+    """Our own mount of a store, started as people start it: its server is in the background."""
+    point = lab.new_folder("mount")
+    servers: list[int] = []
+    try:
+        run(CONTENTFS, root, point, *options)
+        servers = servers_of(point)
+        yield Mount(point, servers[0])
+    finally:
+        unmount(point)
+        for pid in servers:
+            await_end(pid)
+        os.rmdir(point)
+
+
+def servers_of(point: str) -> list[int]:
+    """The processes whose command line names a mountpoint."""
+    found = []
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{pid}/cmdline", "rb") as file:
+                words = file.read().split(b"\0")
+        except OSError:  # it has ended while we look
+            continue
+        if point.encode() in words:
+            found.append(int(pid))
+    return found
+
+
+def await_end(pid: int) -> None:
+    """Wait until a process that is not our child has ended.
+
+    Raises:
+        Wrong: it goes on and on; it is killed then.
+    """
+    try:
+        descriptor = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    try:
+        poll = select.poll()
+        poll.register(descriptor, select.POLLIN)
+        if not poll.poll(_PATIENCE * 1000):
+            signal.pidfd_send_signal(descriptor, signal.SIGKILL)
+            raise Wrong(f"process {pid} outlives its mount")
+    finally:
+        os.close(descriptor)
+
+
+def unmount(point: str) -> None:
+    """Unmount what is mounted on a folder, if anything is."""
+    while os.path.ismount(point):
+        try:
+            run("umount", point)
+        except Wrong:  # a client that we have just ended may still be on its way out
+            run("umount", "-l", point)
 
 
 def bindfs(lab: Lab, root: str) -> AbstractContextManager[Mount]:
@@ -117,11 +172,7 @@ def _wait_until_mounted(daemon: subprocess.Popen[bytes], point: str, log: str) -
 
 def _end(daemon: subprocess.Popen[bytes], point: str) -> None:
     """Unmount, and see the daemon off."""
-    while os.path.ismount(point):
-        try:
-            run("umount", point)
-        except Wrong:  # a client that we have just ended may still be on its way out
-            run("umount", "-l", point)
+    unmount(point)
     try:
         daemon.wait(_PATIENCE)
     except subprocess.TimeoutExpired:

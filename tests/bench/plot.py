@@ -88,7 +88,7 @@ def _groups(results: Results) -> Iterator[_Group]:
             yield _Group(f"{row.title}: {measure}".rstrip(": "), row.unit, bars)
 
 
-def _bar(  # noqa: PLR0917 - a bar has that many sides
+def _bar(
     below: int, name: str, values: Sequence[float], median: float, longest: float, unit: str
 ) -> Iterator[str]:
     least, median_end, most = (

@@ -6,7 +6,6 @@ import functools
 import os
 import statistics
 import subprocess
-import time
 from collections.abc import Callable, Sequence
 from typing import Final
 
@@ -18,7 +17,6 @@ _TIMES: Final = 5  # a start is short: a sample is the median of so many
 _MANY: Final = 100_000
 _MORE: Final = 1_000_000
 _PYTHON: Final = ("python3", "-c", "pass")
-_PATIENCE: Final = 10.0  # seconds until the server of an unmounted mount must be gone
 
 
 def _several(measure: Callable[[], float]) -> float:
@@ -32,18 +30,6 @@ def _python() -> dict[str, float]:
 # ------------------------------------------------------------------------------------------- mount
 
 
-def _serves(point: str) -> bool:
-    """Whether a server for a mountpoint of ours still runs."""
-    for pid in filter(str.isdigit, os.listdir("/proc")):
-        try:
-            with open(f"/proc/{pid}/cmdline", "rb") as file:
-                if point.encode() in file.read().split(b"\0"):
-                    return True
-        except OSError:  # it ended in between
-            continue
-    return False
-
-
 def _start(root: str, lab: Lab) -> float:
     point = lab.new_folder("mount")
 
@@ -55,13 +41,10 @@ def _start(root: str, lab: Lab) -> float:
     try:
         seconds = timed(work)
     finally:
-        if os.path.ismount(point):
-            run("umount", point)
-    until = time.monotonic() + _PATIENCE
-    while _serves(point):
-        if time.monotonic() > until:
-            raise Wrong("the server outlives its mount")
-        time.sleep(0.01)
+        servers = mounts.servers_of(point)
+        mounts.unmount(point)
+    for pid in servers:
+        mounts.await_end(pid)
     os.rmdir(point)
     return seconds
 
