@@ -13,6 +13,7 @@ from store.dist.units import human_size
 __all__ = ["Progress"]
 
 _INTERVAL = 0.1  # seconds between two looks of the line
+_COLUMNS = 80  # of a terminal that does not say
 
 
 class Progress:
@@ -64,7 +65,8 @@ class Progress:
             if not line and not self._shown:
                 return
             try:
-                line = line[: os.get_terminal_size(sys.stderr.fileno()).columns - 1]
+                columns = os.get_terminal_size(sys.stderr.fileno()).columns or _COLUMNS
+                line = line[: columns - 1]
                 sys.stderr.write("\r" + line.ljust(self._shown) + "\r" * (not line))
                 sys.stderr.flush()
             except (OSError, ValueError):

@@ -144,7 +144,7 @@ def test_root_that_is_no_text(dist: Dist, tmp_path: Path) -> None:
 def test_root_that_is_a_file(dist: Dist) -> None:
     """A file where the store should be is an error of one line, whatever the command."""
     dist.root.write_text("not a store")
-    assert "Not a directory" in dist.error("ingest", "r", stdin=b"x")
+    assert str(dist.root) in dist.error("ingest", "r", stdin=b"x")
     assert dist.root.read_text() == "not a store"
 
 
@@ -251,7 +251,9 @@ def test_other_commands_are_not_imported(name: str) -> None:
     modules = set(done.stdout.splitlines()[-1].split())
     assert "store.dist.cli" in modules
     others = {c.module for c in COMMANDS if c.name != name} - {"store.dist.list"}
-    heavy = {"filelock", "json", "pycurl", "pyfuse3", "rich", "shutil", "trio"}
+    heavy = {"filelock", "pycurl", "pyfuse3", "rich", "trio"}
+    if name != "verify":  # which hashes long enough not to feel it
+        heavy |= {"concurrent.futures", "json", "logging", "shutil"}
     assert not modules & (others | heavy)
 
 
