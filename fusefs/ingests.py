@@ -166,10 +166,12 @@ class IngestView:
                 # Another ingest has come to stand under the ref: to be looked up anew.
                 writer.close()
                 raise FUSEError(errno.ESTALE)
-        elif self.nodes.late.find(node.ref, pid) is node:
-            writer = await self._begin(node.ref, create=True)
-            self.nodes.revive(node, os.fstat(writer.fileno()))
         else:
+            if self.nodes.late.find(node.ref, pid) is node:
+                # A new file with a number of its own, which the kernel finds when it looks again.
+                # Under the present number O_APPEND would go on where the finished file ends.
+                await in_thread((await self._begin(node.ref, create=True)).close)
+                self.nodes.late.drop(node.ref)
             raise FUSEError(errno.ESTALE)
         return await self._opened(node, writer, flags, pid)
 

@@ -115,14 +115,6 @@ class IngestNodes:
         self.late.drop(ref)
         return node
 
-    def revive(self, node: IngestNode, found: os.stat_result) -> None:
-        """A new ingest has begun under the late name of a committed one, with its number."""
-        self.late.drop(node.ref)
-        node.state = LIVE
-        node.data = (found.st_dev, found.st_ino)
-        node.digest = node.found = None
-        self._by_ref[node.ref] = node
-
     def forget(self, inode: int, lookups: int) -> None:
         """The kernel lets go of a node."""
         node = self._by_inode.get(inode)

@@ -20,6 +20,8 @@ from pathlib import Path
 
 import pytest
 
+from store import Digest
+
 CONTENTFS = os.path.join(sysconfig.get_path("scripts"), "contentfs")
 START_TIMEOUT = 20.0  # seconds: two cores may have other work
 HANG_TIMEOUT = 45.0  # seconds that one test may keep a request of the kernel waiting
@@ -149,6 +151,21 @@ class Mount:
         """What a listing of ``ingest/`` shows."""
         return os.listdir(self.ingest)
 
+    def assert_committed(self, ref: Path, content: bytes) -> None:
+        """An ingest is gone from every listing, and its content is a blob."""
+        assert ref.name not in self.names()
+        assert not self.folder(ref.name).exists()
+        assert self.blob(content).read_bytes() == content
+        assert self.stored(content).read_bytes() == content
+
+    def assert_kept(self, ref: Path, content: bytes, *, error: bool) -> None:
+        """An ingest has its bytes, and they are no blob."""
+        assert ref.name in self.names()
+        assert ref.read_bytes() == content
+        assert ref.stat().st_size == len(content)
+        assert not self.stored(content).exists()
+        assert (attribute(ref, ERROR) is not None) == error
+
     # --------------------------------------------------------------------------------------- log
 
     def log(self) -> str:
@@ -241,3 +258,34 @@ def check(root: Path) -> None:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     for folder in root.glob("ingest/*"):
         assert not list(folder.glob(".new-*"))
+
+
+def digest_of(content: bytes, algorithm: str = "sha256") -> str:
+    """The digest of some bytes, as text."""
+    return str(Digest.of(content, algorithm))
+
+
+def expect(ref: Path, content: bytes) -> None:
+    """Set the digest that is expected of an ingest to that of some bytes."""
+    os.setxattr(ref, EXPECTED_DIGEST, digest_of(content).encode())
+
+
+def append(ref: Path, content: bytes) -> None:
+    """Open an ingest, or a new one, append to it, and close it."""
+    fd = os.open(ref, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    try:
+        os.write(fd, content)
+    except BaseException:
+        os.close(fd)
+        raise
+    os.close(fd)
+
+
+def attribute(ref: Path, name: str) -> str | None:
+    """The value of an attribute, None where it is not set."""
+    try:
+        return os.getxattr(ref, name).decode()
+    except OSError as error:
+        if error.errno == errno.ENODATA:
+            return None
+        raise
