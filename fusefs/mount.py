@@ -15,6 +15,7 @@ import pyfuse3
 import trio
 
 from fusefs import loop
+from fusefs.firstanswer import FirstAnswer
 from fusefs.mounterror import MountError
 from fusefs.mounts import FILESYSTEM_TYPE, Mount, topmost
 from fusefs.operations import ContentOperations
@@ -70,18 +71,24 @@ def run(request: Request, ready: Callable[[], None]) -> int:
         gid=request.options.gid,
     )
     mount, connection = _mount(operations, request)
+    answer = FirstAnswer(request.point)
     gc.freeze()
     gc.enable()
     try:
-        trio.run(serve, mount, connection, operations, ready)
+        trio.run(serve, mount, connection, answer, operations, ready)
     except MountError:
         raise
     except Exception:  # noqa: BLE001 - whatever it was: it is logged, and the mount is gone
         _log.exception("the mount on %s has failed, and is unmounted", request.point)
         return 1
     finally:
+        # Another signal must not kill us on the last steps, and as an exit status. To block them
+        # would not do: worker threads have masks of their own.
+        for number in ENDING_SIGNALS:
+            signal.signal(number, signal.SIG_IGN)
         # `serve` has unmounted; by its path pyfuse3 might hit what has been mounted since.
         pyfuse3.close(unmount=False)
+        answer.close()
     _log.info("%s is unmounted", request.point)
     return 0
 

@@ -7,12 +7,14 @@ import logging
 import os
 import select
 import signal
+import types
 from collections.abc import AsyncIterator, Callable
 from typing import Protocol
 
 import pyfuse3
 import trio
 
+from fusefs.firstanswer import FirstAnswer
 from fusefs.mounterror import MountError
 from fusefs.mounts import CUT_OFF, Mount, unmount
 from fusefs.notify import notify
@@ -42,16 +44,21 @@ class Drainable(Protocol):
 
 
 async def serve(
-    mount: Mount, connection: int, operations: Drainable, ready: Callable[[], None]
+    mount: Mount,
+    connection: int,
+    answer: FirstAnswer,
+    operations: Drainable,
+    ready: Callable[[], None],
 ) -> None:
     """Serve a mount until it is unmounted, or a signal asks for its end.
 
     `pyfuse3.init()` has been called, and `ENDING_SIGNALS` are blocked. However this ends, the
-    signals are blocked again, the mount is out of the tree, and the operations are drained.
+    mount is then out of the tree, the operations are drained, and these signals do nothing.
 
     Args:
         mount: The mount.
         connection: The descriptor of /dev/fuse that belongs to it.
+        answer: What waits for its first answer.
         operations: What serves it.
         ready: Called once, when the mount answers.
 
@@ -59,25 +66,29 @@ async def serve(
         MountError: The mount never answered, or `ready` raised it.
         Exception: What happened in the loop, most likely an ExceptionGroup.
     """
-    session = _Session(mount, connection, ready)
-    with trio.open_signal_receiver(*_heeded_signals()) as signals:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING_SIGNALS)
-        try:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(session.end_on_signal, signals)
-                nursery.start_soon(session.announce)
-                try:
-                    await pyfuse3.main(min_tasks=_SPARE, max_tasks=REQUESTS)
-                finally:
-                    with trio.CancelScope(shield=True):
-                        await session.leave_the_tree()
-                        await operations.drain()
-                    nursery.cancel_scope.cancel()
-        finally:
-            # Another signal must not kill us while the store is being closed.
-            signal.pthread_sigmask(signal.SIG_BLOCK, ENDING_SIGNALS)
+    session = _Session(mount, connection, answer, ready)
+    heeded = _heeded_signals()
+    for number in heeded:
+        # What the receiver puts back in the end. To ignore them would lose what has come already.
+        signal.signal(number, _pass_over)
+    with trio.open_signal_receiver(*heeded) as signals:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, heeded)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(session.end_on_signal, signals)
+            nursery.start_soon(session.announce)
+            try:
+                await pyfuse3.main(min_tasks=_SPARE, max_tasks=REQUESTS)
+            finally:
+                with trio.CancelScope(shield=True):
+                    await session.leave_the_tree()
+                    await operations.drain()
+                nursery.cancel_scope.cancel()
     if session.failure is not None:
         raise session.failure
+
+
+def _pass_over(number: int, frame: types.FrameType | None) -> None:
+    """Handle a signal that comes when everything is ending anyway."""
 
 
 def _heeded_signals() -> frozenset[signal.Signals]:
@@ -91,26 +102,28 @@ def _heeded_signals() -> frozenset[signal.Signals]:
 class _Session:
     """The tasks beside the loop, and what they know of each other."""
 
-    def __init__(self, mount: Mount, connection: int, ready: Callable[[], None]) -> None:
+    def __init__(
+        self, mount: Mount, connection: int, answer: FirstAnswer, ready: Callable[[], None]
+    ) -> None:
         self.failure: MountError | None = MountError(
             f"the mount on {mount.point} ended before it answered"
         )
         self._mount = mount
         self._connection = connection
+        self._answer = answer
         self._ready = ready
         self._ending = False
 
     async def announce(self) -> None:
         """Wait for the first answer, and say that the mount is ready."""
         try:
-            # Given up if the loop ends: nobody would answer then.
-            await trio.to_thread.run_sync(os.stat, self._mount.point, abandon_on_cancel=True)
+            await self._answer.wait()
             await in_thread(_read_further_ahead, self._mount.device)
             if self._ending:
                 return
             self._ready()
-        except (MountError, OSError) as error:
-            self.failure = MountError(f"cannot mount on {self._mount.point}: {error}")
+        except MountError as error:
+            self.failure = error
             pyfuse3.terminate()
         else:
             self.failure = None
@@ -126,11 +139,13 @@ class _Session:
                 break
         notify("STOPPING=1")
         try:
-            with trio.move_on_after(_BUSY_PATIENCE):
+            with trio.move_on_after(_BUSY_PATIENCE) as patience:
                 # The kernel tells nobody when the last file is closed.
                 while not await in_thread(unmount, self._mount):  # noqa: ASYNC110
                     await trio.sleep(_BUSY_INTERVAL)
-            await in_thread(_detach, self._mount)
+            if patience.cancelled_caught:
+                _log.warning("%s is busy: cutting off who uses it", self._mount.point)
+                await in_thread(_detach, self._mount)
         except MountError as error:
             _log.warning("%s", error)
         # The loop ends by itself when the last open file is closed. If one stays open, or the
