@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from store.digest import Digest, new_hash
 from store.dist import output
-from store.dist.registry.errors import Absent, Corrupt, Unsound
+from store.dist.registry.errors import Absent, Corrupt, Refused, Unsound
 from store.dist.registry.media import ACCEPTED, is_manifest_type, is_schema_1
 from store.dist.registry.reference import Repository, parse_tag
 from store.dist.remote import Work, add_connection, add_mirror, connect
@@ -104,37 +104,39 @@ def _fetch(
     source: Source, name: str, wanted: Digest | None, types: Sequence[str], write: Write
 ) -> None:
     """Ask at the one endpoint, then at the other, as the hints and then the name suggest."""
-
-    def as_manifest() -> None:
-        _fetch_manifest(source, name, types, write)
-
     if wanted is None:  # only manifests have tags
-        as_manifest()
+        _fetch_manifest(source, name, types, write)
         return
-
-    def as_blob() -> None:
-        _fetch_blob(source, wanted, write)
-
-    manifest_first = any(map(is_manifest_type, types))
-    first, second = (as_manifest, as_blob) if manifest_first else (as_blob, as_manifest)
-    try:
-        first()
-    except Absent as absent:
+    refusal: Refused | None = None
+    if any(map(is_manifest_type, types)):
         try:
-            second()
+            _fetch_manifest(source, name, types, write, retry=False)
+        except Refused as error:
+            refusal = error  # docker-registry says 500, and no 404, to a layer's digest
+        else:
+            return
+    try:
+        _fetch_blob(source, wanted, write)
+    except Absent as absent:
+        if isinstance(refusal, Absent):
+            raise absent from None
+        try:
+            _fetch_manifest(source, name, types, write)
         except Absent:
             raise absent from None
 
 
-def _fetch_manifest(source: Source, name: str, types: Sequence[str], write: Write) -> None:
+def _fetch_manifest(
+    source: Source, name: str, types: Sequence[str], write: Write, *, retry: bool = True
+) -> None:
     hinted = tuple(filter(is_manifest_type, types))
     try:
-        data, media_type = source.manifest(name, hinted or ACCEPTED)
+        data, media_type = source.manifest(name, hinted or ACCEPTED, retry=retry)
     except Absent:
         # A registry says so too of what it has in a type that it was not asked for.
         if not hinted:
             raise
-        data, media_type = source.manifest(name)
+        data, media_type = source.manifest(name, retry=retry)
     if hinted and media_type not in hinted:
         output.note(f"{source.repository} {name} is of the type {media_type}, not of that hinted")
     if is_schema_1(media_type) and media_type not in hinted:
@@ -144,7 +146,6 @@ def _fetch_manifest(source: Source, name: str, types: Sequence[str], write: Writ
 
 def _fetch_blob(source: Source, digest: Digest, write: Write) -> None:
     passing = _Passing(digest.algorithm, write)
-
     source.first(lambda session: source.download(session, digest, None, passing))
     found = passing.digest()
     if found != digest:

@@ -35,8 +35,9 @@ def add_connection(parser: ArgumentParser) -> None:
     """Add how to reach a registry."""
     group = parser.add_argument_group(
         "how to reach the registry",
-        "Loopback is spoken to without TLS, unless --ca-file or --insecure says that it has it. "
-        "Credentials are those that docker, podman and skopeo have; see docs/registries.md.",
+        """\
+  Loopback is spoken to without TLS, unless --ca-file or --insecure says that it has it.
+  Credentials are those that docker, podman and skopeo have; see docs/registries.md.""",
     )
     group.add_argument("--plain-http", action="store_true", help="speak http instead of https")
     group.add_argument("--ca-file", metavar="FILE", help="trust these certificates (PEM) as well")

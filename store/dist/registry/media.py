@@ -213,7 +213,9 @@ def _guessed(document: dict[str, object]) -> str:
 
 
 def _descriptors(document: dict[str, object], key: str, what: str) -> tuple[Descriptor, ...]:
-    found = document.get(key) or []
+    found = document.get(key, [])
+    if found is None:  # as Go writes an empty list
+        return ()
     if not isinstance(found, list):
         raise Unsound(what, f"its {key} are no list")
     return tuple(_descriptor(each, what) for each in found)

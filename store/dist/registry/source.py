@@ -70,18 +70,21 @@ class Source:
         """
         return self.first(lambda session: self._resolve(session, name))
 
-    def manifest(self, name: str, accept: Sequence[str] = ACCEPTED) -> tuple[bytes, str]:
+    def manifest(
+        self, name: str, accept: Sequence[str] = ACCEPTED, *, retry: bool = True
+    ) -> tuple[bytes, str]:
         """The bytes of a manifest and the type that the registry gives them.
 
         Args:
             name: a tag, or a digest, by which the bytes are then verified.
             accept: types to ask for.
+            retry: False: take the first answer, even one that promises better luck later.
 
         Raises:
             RegistryError: it cannot be had.
             Corrupt: the bytes are not those of the digest, or of the registry's own statement.
         """
-        return self.first(lambda session: self._manifest(session, name, accept))
+        return self.first(lambda session: self._manifest(session, name, accept, retry=retry))
 
     def download(self, session: Session, digest: Digest, size: int | None, target: Target) -> None:
         """Bring what ``target`` lacks of a blob, from where it stands; nothing is verified.
@@ -140,9 +143,12 @@ class Source:
         request = Request("HEAD", self._url(session, "manifests", name), _accepting(ACCEPTED))
         return _stated_digest(session.send(request, self._scopes))
 
-    def _manifest(self, session: Session, name: str, accept: Sequence[str]) -> tuple[bytes, str]:
+    def _manifest(
+        self, session: Session, name: str, accept: Sequence[str], *, retry: bool
+    ) -> tuple[bytes, str]:
         request = Request("GET", self._url(session, "manifests", name), _accepting(accept))
-        answer = session.send(request, self._scopes)
+        ask = session.send if retry else session.attempt
+        answer = ask(request, self._scopes)
         data = bytes(answer.body)
         # The header names sha256 whatever was asked for, so it is no word about a digest.
         wanted = Digest.parse(name) if ":" in name else _stated_digest(answer)
