@@ -35,7 +35,7 @@ def elsewhere(
     with open(reader, "rb") as pipe:
         report = pipe.read()
     os.waitpid(child, 0)
-    returned, result = pickle.loads(report)  # noqa: S301 - from our own child
+    returned, result = pickle.loads(report)
     if returned:
         return result
     raise result

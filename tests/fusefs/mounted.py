@@ -101,11 +101,10 @@ class Mount:
             words += ["-o", ",".join(options)]
         notices = folder / "notify"
         notices.unlink(missing_ok=True)
-        with (
-            socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as channel,
-            open(self._log, "wb") as log,
-        ):
-            channel.bind(str(notices))
+        # Kept open: the server says when it stops, too.
+        self._channel = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._channel.bind(str(notices))
+        with open(self._log, "wb") as log:
             self.process = subprocess.Popen(
                 words,
                 stdin=subprocess.DEVNULL,
@@ -113,10 +112,11 @@ class Mount:
                 stderr=log,
                 env={**os.environ, "NOTIFY_SOCKET": str(notices)},
             )
-            self._wait_for_ready(channel)
+        self._wait_for_ready()
         self._device = os.stat(self.point).st_dev
 
-    def _wait_for_ready(self, channel: socket.socket) -> None:
+    def _wait_for_ready(self) -> None:
+        channel = self._channel
         end = os.pidfd_open(self.process.pid)
         try:
             ready, _, _ = select.select([channel.fileno(), end], [], [], START_TIMEOUT)
@@ -124,6 +124,7 @@ class Mount:
             os.close(end)
         if channel.fileno() in ready and channel.recv(64).startswith(b"READY=1"):
             return
+        channel.close()
         self.process.kill()
         self.process.wait()
         subprocess.run(["umount", "-l", self.point], capture_output=True, check=False)
@@ -237,6 +238,7 @@ class Mount:
                 until(lambda: not self.open_files(), f"closed: {self.open_files()}")
             self.unmount()
         finally:
+            self._channel.close()
             if self.process.poll() is None:
                 self.abort()
                 subprocess.run(["umount", "-l", self.point], capture_output=True, check=False)
