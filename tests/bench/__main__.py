@@ -19,6 +19,7 @@ from tests.bench.rows import (
     latency,
     listing,
     memory,
+    native,
     reading,
     small,
     starting,
@@ -30,7 +31,7 @@ CHECKOUT: Final = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspat
 #: Every row, by its name, in the order of a run.
 ROWS: Final[dict[str, Row]] = {
     row.name: row
-    for module in (ingest, small, appends, reading, listing, memory, latency, starting)
+    for module in (ingest, small, appends, reading, listing, memory, latency, starting, native)
     for row in module.ROWS
 }
 

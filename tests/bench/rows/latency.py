@@ -48,6 +48,7 @@ def _waits(command: Sequence[str], paths: Iterator[str]) -> dict[str, float]:
 
 def _read(root: str, names: Sequence[str], big: str, lab: Lab, view: str) -> dict[str, float]:
     stored = mounts.Mount(root).blobs
+    lab.settle()
     drop_caches()
     run("ls", "-l", stored)  # the stats are not to wait for the disk
     with mounts.VIEWS[view](lab, root) as mount:

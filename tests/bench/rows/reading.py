@@ -13,9 +13,9 @@ from tests.bench import mounts
 from tests.bench.lab import ENVIRONMENT, MIB, SMALL, Lab, expect_digest, fill, run, timed, warm
 from tests.bench.model import OURS, Case, Missing, Row, Wrong, faster, times
 
-_BIG: Final = 1024 * MIB
+BIG: Final = 1024 * MIB
 _SMALL_BLOBS: Final = 10_000
-_RANDOM_BYTES: Final = 64 * MIB
+RANDOM_BYTES: Final = 64 * MIB
 
 
 def store_of_one(lab: Lab, size: int) -> tuple[str, str]:
@@ -41,7 +41,8 @@ def _cases_of(
 # -------------------------------------------------------------------------------------- sequential
 
 
-def _read(path: str) -> float:
+def read(path: str) -> float:
+    """The seconds that dd takes for all of a file."""
     return timed(lambda: run("dd", f"if={path}", f"of={os.devnull}", "bs=1M", "status=none"))
 
 
@@ -50,13 +51,13 @@ def _sequential(root: str, name: str, lab: Lab, view: str) -> dict[str, float]:
     with mounts.VIEWS[view](lab, root) as mount:
         path = os.path.join(mount.blobs, name)
         lab.settle()
-        sample = {"cold": _read(path), "again": _read(path)}
+        sample = {"cold": read(path), "again": read(path)}
         expect_digest(path, name)
     return sample
 
 
 def _sequential_cases(lab: Lab) -> Sequence[Case]:
-    root, name = store_of_one(lab, lab.bytes(_BIG))
+    root, name = store_of_one(lab, lab.bytes(BIG))
     return _cases_of(lab, functools.partial(_sequential, root, name))
 
 
@@ -90,8 +91,18 @@ def _open_cases(lab: Lab) -> Sequence[Case]:
 # ------------------------------------------------------------------------------------------ random
 
 
-def _fio(path: str, jobs: int, size: int) -> float:
-    """The microseconds a read of 4 KiB takes, of all jobs together."""
+def fio(path: str, jobs: int, size: int) -> float:
+    """The microseconds that fio takes for one read of 4 KiB, all jobs together.
+
+    Args:
+        path: the file.
+        jobs: how many processes read at the same time.
+        size: how many bytes they read in all.
+
+    Raises:
+        Missing: fio is not installed.
+        Wrong: it did not read that much.
+    """
     command = (
         *("fio", "--name=bench", f"--filename={path}", "--readonly", "--rw=randread"),
         *(f"--bs={SMALL}", "--ioengine=psync", f"--io_size={size // jobs}", f"--numjobs={jobs}"),
@@ -110,19 +121,19 @@ def _fio(path: str, jobs: int, size: int) -> float:
 
 
 def _random(root: str, name: str, lab: Lab, view: str) -> dict[str, float]:
-    size = lab.bytes(_RANDOM_BYTES)
+    size = lab.bytes(RANDOM_BYTES)
     sample = {}
     for jobs in (1, 8):
         with mounts.VIEWS[view](lab, root) as mount:
             # fio empties the page cache of what it is given, which for the bare file is its own.
             warm(os.path.join(mounts.Mount(root).blobs, name))
             measure = "1 job" if jobs == 1 else f"{jobs} jobs"
-            sample[measure] = _fio(os.path.join(mount.blobs, name), jobs, size)
+            sample[measure] = fio(os.path.join(mount.blobs, name), jobs, size)
     return sample
 
 
 def _random_cases(lab: Lab) -> Sequence[Case]:
-    root, name = store_of_one(lab, lab.bytes(_BIG))
+    root, name = store_of_one(lab, lab.bytes(BIG))
     names = [view for view in mounts.VIEWS if view != "bare"]
     return _cases_of(lab, functools.partial(_random, root, name), names)
 
