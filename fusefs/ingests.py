@@ -67,6 +67,7 @@ class IngestView:
             node = self.nodes.late.find(ref, pid)
             if node is None:
                 raise
+            self.nodes.again(node)
             node.lookups += 1
             return self._show(node, None)
         node = self.nodes.live(ref, found)

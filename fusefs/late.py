@@ -9,6 +9,7 @@ finished file.  Nobody else does, and no listing shows it.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
@@ -45,15 +46,21 @@ class _Late(NamedTuple):
 class LateNames:
     """The refs that were committed in the last ten seconds, and who may still see them."""
 
-    __slots__ = ("_names",)
+    __slots__ = ("_clock", "_names")
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        """Begin with none.
+
+        Args:
+            clock: the time in seconds.
+        """
+        self._clock = clock
         # Oldest first.
         self._names: dict[Ref, _Late] = {}
 
     def add(self, ref: Ref, node: IngestNode) -> None:
         """A ref was committed."""
-        now = time.monotonic()
+        now = self._clock()
         while self._names:
             oldest = next(iter(self._names))
             if self._names[oldest].until > now:
@@ -65,7 +72,7 @@ class LateNames:
     def find(self, ref: Ref, pid: int) -> IngestNode | None:
         """The finished file, for a thread of a process that may still see it."""
         late = self._names.get(ref)
-        if late is None or late.until <= time.monotonic():
+        if late is None or late.until <= self._clock():
             return None
         return late.node if thread_group(pid) in late.node.processes - {0} else None
 

@@ -115,6 +115,10 @@ class IngestNodes:
         self.late.drop(ref)
         return node
 
+    def again(self, node: IngestNode) -> None:
+        """A late name is found once more; the kernel may have forgotten its node meanwhile."""
+        self._by_inode[node.inode] = node
+
     def forget(self, inode: int, lookups: int) -> None:
         """The kernel lets go of a node."""
         node = self._by_inode.get(inode)
