@@ -45,14 +45,12 @@ def main() -> int:
     if os.geteuid() != 0:
         sys.stderr.write("tests/bench/run: needs root, to drop caches and to mount its peers\n")
         return 2
-    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    for number in (signal.SIGINT, signal.SIGTERM):  # whatever we inherited: we have to clean up
+        signal.signal(number, lambda number, _: sys.exit(128 + number))
     rows = [row for name, row in ROWS.items() if not words.only or name in words.only]
-    try:
-        with Lab(words.dir, quick=words.quick) as lab:
-            about = machine.describe(lab.folder)
-            results = run_rows(lab, rows, words.rounds)
-    except KeyboardInterrupt:
-        return 130
+    with Lab(words.dir, quick=words.quick) as lab:
+        about = machine.describe(lab.folder)
+        results = run_rows(lab, rows, words.rounds)
     _tell(results, about, lab.notes)
     _write(words, results, about, lab.notes)
     worse = list(baseline.regressions(results, about["file system"])) if words.check else []
