@@ -31,6 +31,6 @@ def parse(text: str) -> int | None:
         seconds = int(moment.astimezone(UTC).timestamp()) if offset_known else 0
     except (ValueError, OverflowError):
         return None
-    if not offset_known or "T" not in whole.upper() or (dot and not digits.isascii()):
+    if not offset_known or "T" not in whole.upper() or (dot and not digits):
         return None
     return seconds * _SECOND + int(digits[:9].ljust(9, "0") or "0")
