@@ -6,8 +6,9 @@ The kernel-cache policy (docs/design.md has the reasons):
 what                entry, seconds  attr, seconds   why
 ==================  ==============  ==============  ============================================
 static folders      300             0.9             they never go; their times may change
-a blob              0.9             300             it may go behind our back within a second;
-                                                    as long as it is there it never changes
+a blob              300             300             as long as it is there it never changes, and
+                                                    the kernel is told when it goes
+                                                    (`fusefs.watching`); 0.9 where it cannot be
 an ingest           0               0               it grows, and goes at its commit
 ==================  ==============  ==============  ============================================
 """
@@ -63,20 +64,20 @@ class Look:
         self._set_times(look, found)
         return look
 
-    def blob(self, inode: int, found: os.stat_result) -> EntryAttributes:
-        """A blob."""
-        return self.shared_blob()(inode, found)
+    def blob(self, inode: int, found: os.stat_result, *, lasting: bool) -> EntryAttributes:
+        """A blob; ``lasting`` where the kernel is told when it goes."""
+        return self.shared_blob()(inode, found, lasting)
 
-    def shared_blob(self) -> Callable[[int, os.stat_result], EntryAttributes]:
+    def shared_blob(self) -> Callable[[int, os.stat_result, bool], EntryAttributes]:
         """A maker of blobs' attributes, in one object that its next call changes: for listings."""
         look = self._new(0)
-        look.entry_timeout = _SECOND
         look.attr_timeout = _LONG
         mode = stat.S_IFREG | 0o444 & self._mask
         regular = stat.S_IFREG
 
-        def make(inode: int, found: os.stat_result) -> EntryAttributes:
+        def make(inode: int, found: os.stat_result, lasting: bool) -> EntryAttributes:  # noqa: FBT001 - called a million times
             look.st_ino = inode
+            look.entry_timeout = _LONG if lasting else _SECOND
             look.st_mode = found.st_mode & mode | regular
             look.st_size = found.st_size
             look.st_blocks = found.st_blocks
@@ -97,7 +98,7 @@ class Look:
 
     def finished(self, inode: int, found: os.stat_result) -> EntryAttributes:
         """An ingest that has become a blob, for who still has it open or may still see it."""
-        look = self.blob(inode, found)
+        look = self.blob(inode, found, lasting=False)
         look.entry_timeout = 0
         look.attr_timeout = 0
         return look

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import Final, NamedTuple
 
+import pyfuse3
 from pyfuse3 import EntryAttributes, FUSEError
 
 from fusefs.attributes import Look
@@ -17,6 +18,7 @@ from fusefs.inodes import FIRST_ALGORITHM, BlobInodes
 from fusefs.listing import Listing
 from fusefs.offload import in_thread
 from fusefs.peeking import peek
+from fusefs.watching import BlobWatch
 from store import Digest, InvalidDigest, NotFound, Store, algorithms
 from store.digest import hex_length
 
@@ -61,6 +63,28 @@ class BlobView:
         # How a deleted blob still answers fstat(2): the kernel asks by inode, not by handle.
         self._open: dict[int, list[int]] = {}
         self._algorithms: list[str] = []
+        self._watch = BlobWatch(store.layout, self._gone, self._all_gone)
+
+    async def watch(self) -> None:
+        """Tell the kernel of the blobs that go behind the mount, until cancelled."""
+        await self._watch.run()
+
+    def _gone(self, algorithm: str, name: str) -> None:
+        try:
+            key = self._inodes.key(Digest(algorithm, name))
+        except InvalidDigest:
+            return
+        if self._inodes.number(key) in self._inodes:
+            self._invalidate(algorithm, name)
+
+    def _all_gone(self) -> None:
+        for digest in self._inodes.digests():
+            self._invalidate(digest.algorithm, digest.hex)
+
+    def _invalidate(self, algorithm: str, name: str) -> None:
+        # Through pyfuse3's own thread: it waits for whoever is looking into the folder.
+        parent = self.algorithm_inode(algorithm)
+        pyfuse3.invalidate_entry_async(parent, name.encode(), ignore_enoent=True)
 
     # -------------------------------------------------------------------------------- algorithms
 
@@ -93,20 +117,21 @@ class BlobView:
             NotFound: there is none, or it is no digest's name.
         """
         digest = self._named(algorithm, name)
-        found = await self._stat(digest)
+        found, fresh = await self._stat(digest)
         key = self._inodes.key(digest)
         number = self._inodes.number(key)
         self._inodes.count(number, key)
-        return self._look.blob(number, found)
+        return self._look.blob(number, found, lasting=fresh and self._watch.covers(algorithm))
 
-    async def _stat(self, digest: Digest) -> os.stat_result:
-        try:
-            found = peek(self._store.layout.blob(digest))
-        except FileNotFoundError:
-            found = None
-        if found is not None and stat.S_ISREG(found.st_mode):
-            return found
-        return await in_thread(self._store.blobs.stat, digest)
+    async def _stat(self, digest: Digest) -> tuple[os.stat_result, bool]:
+        """The stat of a blob, and whether it is of this very moment: nothing was awaited since."""
+        path = self._store.layout.blob(digest)
+        found = _peek_file(path)
+        if found is not None:
+            return found, True
+        found = await in_thread(self._store.blobs.stat, digest)
+        now = _peek_file(path)
+        return now or found, now is not None
 
     def forget(self, inode: int, lookups: int) -> None:
         """The kernel lets go of a blob."""
@@ -126,12 +151,12 @@ class BlobView:
     async def getattr(self, inode: int) -> EntryAttributes:
         """The attributes of a blob, also of one that is deleted while somebody has it open."""
         try:
-            found = await self._stat(self.digest(inode))
+            found, _ = await self._stat(self.digest(inode))
         except NotFound:
             if inode not in self._open:
                 raise FUSEError(errno.ESTALE) from None
             found = os.fstat(self._open[inode][0])
-        return self._look.blob(inode, found)
+        return self._look.blob(inode, found, lasting=False)
 
     def open(self, inode: int) -> OpenBlob:
         """Open a blob for reading."""
@@ -165,7 +190,15 @@ class BlobView:
 
     def list(self, algorithm: str) -> BlobListing:
         """An algorithm's folder, open."""
-        return BlobListing(algorithm, self._store, self._look, self._inodes)
+        return BlobListing(algorithm, self._store, self._look, self._inodes, self._watch)
+
+
+def _peek_file(path: str) -> os.stat_result | None:
+    try:
+        found = peek(path)
+    except FileNotFoundError:
+        return None
+    return found if found is not None and stat.S_ISREG(found.st_mode) else None
 
 
 class BlobListing(Listing[_Entry]):
@@ -175,10 +208,15 @@ class BlobListing(Listing[_Entry]):
     `Digest`, and one object for all attributes, which pyfuse3 copies into its reply.
     """
 
-    def __init__(self, algorithm: str, store: Store, look: Look, inodes: BlobInodes) -> None:
+    def __init__(
+        self, algorithm: str, store: Store, look: Look, inodes: BlobInodes, watch: BlobWatch
+    ) -> None:
         self._algorithm = algorithm
         self._store = store
         self._inodes = inodes
+        self._watch = watch
+        # How many blobs had gone before the batch was read; None where nobody counts.
+        self._departures: int | None = None
         self._prefix = inodes.prefix(algorithm)
         self._shared = look.shared_blob()
         self._number = 0
@@ -194,6 +232,9 @@ class BlobListing(Listing[_Entry]):
         else reads the folder from its beginning.
         """
         end = self._start + len(self._batch)
+        if place in (0, end) or not self._start <= place <= end:
+            covered = self._watch.covers(self._algorithm)
+            self._departures = self._watch.departures if covered else None
         if place == 0 or not self._start <= place <= end:
             self._entries = self._scan()
             self._batch = await in_thread(self._take, place)
@@ -207,7 +248,7 @@ class BlobListing(Listing[_Entry]):
         """A blob's name and attributes."""
         name, key, found = entry
         self._number = self._inodes.number(key)
-        return name, self._shared(self._number, found)
+        return name, self._shared(self._number, found, self._departures == self._watch.departures)
 
     def given(self, entry: _Entry) -> None:
         """Count the lookup of what was shown last."""

@@ -52,6 +52,13 @@ class BlobInodes:
     def __len__(self) -> int:
         return len(self._keys)
 
+    def __contains__(self, number: int) -> bool:
+        return number in self._keys
+
+    def digests(self) -> list[Digest]:
+        """All blobs that the kernel knows."""
+        return [digest for number in self._keys if (digest := self.digest(number)) is not None]
+
     def key(self, digest: Digest) -> bytes:
         """What the table has in a digest's place."""
         return self.prefix(digest.algorithm) + bytes.fromhex(digest.hex)

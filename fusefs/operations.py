@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import itertools
+import logging
 import os
 import select
 import stat
@@ -42,6 +43,8 @@ if TYPE_CHECKING:
     from store import Store
 
 __all__ = ["ContentOperations"]
+
+_log = logging.getLogger(__name__)
 
 _NAME_MAX: Final = 255
 _STATIC: Final = {b"blobs": BLOBS, b"ingest": INGEST}
@@ -441,6 +444,13 @@ class ContentOperations(pyfuse3.Operations):
         await self._xattrs.remove(inode, name, ctx.pid)
 
     # ------------------------------------------------------------------------------------- ending
+
+    async def watch(self) -> None:
+        """Follow what happens to the store behind the mount, until cancelled."""
+        try:
+            await self._blobs.watch()
+        except Exception:  # noqa: BLE001 - the mount does without, and lives on
+            _log.exception("a fault in watching the blobs")
 
     async def drain(self) -> None:
         """Finish every handle whose RELEASE never came: the kernel drops them at umount."""

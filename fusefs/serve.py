@@ -36,8 +36,11 @@ _PROBE_PATIENCE = 1.0  # seconds for whatever is mounted in our place to answer
 _READ_AHEAD_KIB = 1024  # with the kernel's own 128 KiB a large read becomes many requests
 
 
-class Drainable(Protocol):
+class Served(Protocol):
     """What is asked of the operations beside what pyfuse3 asks of them."""
+
+    async def watch(self) -> None:
+        """Follow what happens behind the mount, until cancelled."""
 
     async def drain(self) -> None:
         """Finish every handle whose release never came."""
@@ -47,7 +50,7 @@ async def serve(
     mount: Mount,
     connection: int,
     answer: FirstAnswer,
-    operations: Drainable,
+    operations: Served,
     ready: Callable[[], None],
 ) -> None:
     """Serve a mount until it is unmounted, or a signal asks for its end.
@@ -76,6 +79,7 @@ async def serve(
         async with trio.open_nursery() as nursery:
             nursery.start_soon(session.end_on_signal, signals)
             nursery.start_soon(session.announce)
+            nursery.start_soon(operations.watch)
             try:
                 await pyfuse3.main(min_tasks=_SPARE, max_tasks=REQUESTS)
             finally:

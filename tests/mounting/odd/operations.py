@@ -32,6 +32,9 @@ class ContentOperations(pyfuse3.Operations):
         """Start the clock that tells when nothing else had a turn."""
         trio.lowlevel.spawn_system_task(_tell_stalls)
 
+    async def watch(self) -> None:
+        """Nothing happens behind this mount."""
+
     async def drain(self) -> None:
         """Take as long as the environment says."""
         await trio.sleep(float(os.environ.get("ODD_DRAIN", "0")))
