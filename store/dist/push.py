@@ -8,7 +8,7 @@ from store import NotFound, Store
 from store.dist import output
 from store.dist.arguments import add_json
 from store.dist.images import Tree, describe, grow, read_manifest
-from store.dist.registry.errors import InvalidReference, Refused, Unsound
+from store.dist.registry.errors import Refused, Unsound
 from store.dist.registry.media import choose
 from store.dist.registry.reference import Image, Repository
 from store.dist.remote import Work, add_connection, add_jobs, add_platforms, connect
@@ -76,16 +76,9 @@ def run(options: Namespace, root: str) -> int:
 
 
 def _beside(repository: Repository, name: str) -> Repository:
-    """The repository ``name``, with or without its registry's name, of the same registry.
-
-    Raises:
-        InvalidReference: it is of another one.
-    """
+    """The repository ``name``, with or without its registry's name, of the same registry."""
     prefix = f"{repository.domain}/"
-    other = Repository.parse(prefix + name.removeprefix(prefix))
-    if other.domain != repository.domain:
-        raise InvalidReference(name, f"it is no repository of {repository.domain}")
-    return other
+    return Repository.parse(prefix + name.removeprefix(prefix))
 
 
 class _Push:

@@ -241,7 +241,7 @@ def test_retry_after(text: str | None, expected: float | None) -> None:
 )
 def test_errors_are_one_line_and_survive_pickling(error: errors.RegistryError) -> None:
     """Every error keeps its facts and its text on the way to another process."""
-    copy = pickle.loads(pickle.dumps(error))  # noqa: S301 - our own
+    copy = pickle.loads(pickle.dumps(error))
 
     assert str(copy) == str(error)
     assert vars(copy) == vars(error)

@@ -103,9 +103,11 @@ class Session:
 
         answer = self._with_credentials(request, scopes, only_success)
         for _ in range(_MOST_REDIRECTS):
-            if answer.status not in _REDIRECTS or request.method not in {"GET", "HEAD"}:
+            location = answer.headers.get("Location")
+            redirected = answer.status in _REDIRECTS and location is not None
+            if not redirected or request.method not in {"GET", "HEAD"}:
                 break
-            request = replace(request, url=self._target(answer))
+            request = replace(request, url=self._target(answer, str(location)))
             answer = self._with_credentials(request, scopes, only_success)
         if answer.ok or answer.status in good:
             return answer
@@ -121,13 +123,13 @@ class Session:
         header = self._authorizer.answer(answer, scopes, header)
         return self._transport.send(_authorized(request, header), receiver)
 
-    def _target(self, answer: Response) -> str:
-        """Where a redirect leads.
+    def _target(self, answer: Response, location: str) -> str:
+        """Where a redirect leads, which may be relative.
 
         Raises:
             Unsound: nowhere that may be gone to.
         """
-        target = urljoin(answer.url, answer.headers.get("Location") or "")
+        target = urljoin(answer.url, location)
         try:
             scheme, host, _ = origin(target)
         except ValueError:
@@ -165,6 +167,9 @@ def _authorized(request: Request, header: str | None) -> Request:
 def _refusal(answer: Response) -> Refused:
     where = shown(answer.url)
     detail = _detail(answer)
+    if answer.status == HTTPStatus.BAD_REQUEST and answer.url.startswith("http:"):
+        # What Go's servers say to plain http on a port with TLS; after a HEAD they say nothing.
+        detail = detail or "perhaps it wants TLS: give --ca-file or --insecure"
     if answer.status == HTTPStatus.NOT_FOUND:
         return Absent(where, answer.status, detail)
     if answer.status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
@@ -181,6 +186,4 @@ def _detail(answer: Response) -> str:
     except (ValueError, KeyError, TypeError, AttributeError):
         if "<" in text:  # a page for people
             return ""
-    if "HTTP request to an HTTPS server" in text:
-        text = "it wants TLS: give --ca-file or --insecure"
     return " ".join(text.split())[:_DETAIL_LENGTH]

@@ -10,6 +10,7 @@ its own.
 from __future__ import annotations
 
 import threading
+import time
 from http import HTTPStatus
 from typing import Final
 from urllib.parse import urlsplit
@@ -76,7 +77,8 @@ class Curl:
             Unsound: an answer that nobody takes is far too long.
         """
         handle = self._handle()
-        exchange = _Exchange(request, receiver, self._cancel)
+        silence = self._options.timeout * (_PATIENCE if request.patient else 1)
+        exchange = _Exchange(request, receiver, self._cancel, silence)
         handle.reset()
         self._set_up(handle, request)
         exchange.attach(handle)
@@ -103,9 +105,6 @@ class Curl:
         handle.setopt(pycurl.HTTP_VERSION, pycurl.CURL_HTTP_VERSION_2TLS)
         handle.setopt(pycurl.BUFFERSIZE, _BUFFER)
         handle.setopt(pycurl.CONNECTTIMEOUT, _CONNECT_SECONDS)
-        silence = self._options.timeout * (_PATIENCE if request.patient else 1)
-        handle.setopt(pycurl.LOW_SPEED_LIMIT, 1)
-        handle.setopt(pycurl.LOW_SPEED_TIME, max(1, round(silence)))
         if is_loopback(urlsplit(request.url).netloc):
             handle.setopt(pycurl.PROXY, "")
         fields = {
@@ -149,11 +148,18 @@ class _Exchange:
     """
 
     def __init__(
-        self, request: Request, receiver: Receiver | None, cancel: threading.Event
+        self,
+        request: Request,
+        receiver: Receiver | None,
+        cancel: threading.Event,
+        silence: float,
     ) -> None:
         self._request = request
         self._receiver = receiver
         self._cancel = cancel
+        self._silence = silence
+        self._moved = 0
+        self._since = time.monotonic()
         self._status = 0
         self._fields: list[tuple[str, str]] = []
         self._response: Response | None = None
@@ -219,8 +225,18 @@ class _Exchange:
         if len(body) > _KEPT:
             raise Unsound(shown(self._request.url), f"its answer is longer than {_KEPT} bytes")
 
-    def _beat(self, *_counts: int) -> int:
-        return int(self._cancel.is_set())
+    def _beat(self, _will_come: int, come: int, _will_go: int, gone: int) -> int:
+        """Called once a second and more often; what is not 0 ends the exchange.
+
+        libcurl's own watch over slow transfers takes the mean of five seconds.
+        """
+        now = time.monotonic()
+        if come + gone != self._moved:
+            self._moved, self._since = come + gone, now
+        elif now - self._since > self._silence and self._failure is None:
+            host = urlsplit(self._request.url).netloc.rpartition("@")[2]
+            self._failure = Unreachable(host, f"silent for {now - self._since:.0f} s")
+        return int(self._failure is not None or self._cancel.is_set())
 
     def _read(self, size: int) -> bytes | int:
         if self._request.body is None:
