@@ -246,11 +246,21 @@ def renew(name: str, dir_fd: int, check: Callable[[int], None] | None = None) ->
 
 
 def make_dir(path: str) -> bool:
-    """Make a folder; say whether it was made (False: something of that name is there)."""
+    """Make a folder; say whether it was made (False: something of that name is there).
+
+    Raises:
+        NotRegular: what it is to be made in is no folder.
+        OSError: as of mkdir(2); FileNotFoundError where there is nothing to make it in.
+    """
     try:
         os.mkdir(path)
     except FileExistsError:
         return False
+    except (FileNotFoundError, NotADirectoryError) as error:
+        parent = os.path.dirname(path)
+        if os.path.lexists(parent):
+            raise NotRegular(parent) from error
+        raise
     return True
 
 
@@ -313,17 +323,13 @@ def unlink(name: str, *, dir_fd: int | None = None) -> bool:
     return True
 
 
-def rmdir(path: str) -> bool:
-    """Remove a folder if it is empty; say whether it is gone."""
+def rmdir(path: str) -> None:
+    """Remove a folder if it is there and empty."""
     try:
         os.rmdir(path)
-    except FileNotFoundError:
-        return True
     except OSError as error:
-        if error.errno == errno.ENOTEMPTY:
-            return False
-        raise
-    return True
+        if error.errno not in (errno.ENOENT, errno.ENOTEMPTY):
+            raise
 
 
 # ------------------------------------------------------------------------------------- durable

@@ -279,8 +279,6 @@ class Ingests:
             disk.make_dir(self._layout.root)
             disk.make_dir(self._layout.ingests)
             disk.make_dir(path)
-        except NotADirectoryError as error:
-            raise NotRegular(self._layout.ingests) from error
 
     # --------------------------------------------------------------------------------- changing
 
