@@ -10,11 +10,13 @@ from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 from fusefs.daemon import fill_standard_descriptors, run_detached
-from fusefs.logs import LEVELS, set_up_logging
+from fusefs.logs import LEVELS, one_line, set_up_logging
 from fusefs.mounterror import MountError
 from fusefs.mountpoint import detach_dead, prepare, source_name
 from fusefs.notify import notify
 from fusefs.options import MountOptions, OptionError, parse_options
+
+_INTERRUPTED = 128 + 2  # as a shell shows SIGINT
 
 _DESCRIPTION = """\
 Show the content store ROOT as a file system on MOUNTPOINT.
@@ -79,8 +81,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return _mount(words, options)
     except MountError as error:
-        sys.stderr.write(f"contentfs: {error}\n")
+        sys.stderr.write(f"contentfs: {one_line(str(error))}\n")
         return 1
+    except KeyboardInterrupt:
+        return _INTERRUPTED  # not mounted yet: `run` has its own ways afterwards
 
 
 def _mount(words: argparse.Namespace, options: MountOptions) -> int:
@@ -111,7 +115,7 @@ def _mount(words: argparse.Namespace, options: MountOptions) -> int:
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"contentfs: {message} (contentfs --help tells more)\n")
+        self.exit(2, f"contentfs: {one_line(message)} (contentfs --help tells more)\n")
 
 
 class _Version(argparse.Action):

@@ -66,6 +66,7 @@ def _be_the_daemon(
     try:
         os.setsid()
         os.chdir("/")
+        os.environ.pop("NOTIFY_SOCKET", None)  # a service manager waits for our parent's exit
         os.close(reader)
         _keep_only(writer)
         with open(writer, "wb", buffering=0) as pipe:

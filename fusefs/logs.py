@@ -46,6 +46,11 @@ def set_up_logging(level: str, file: str | None, *, foreground: bool) -> None:
     logging.raiseExceptions = False  # a log that cannot be written is no reason to stop serving
 
 
+def one_line(text: str) -> str:
+    """Escape what would end a line or steer a terminal: names of files may hold anything."""
+    return _CONTROL.sub(_escape, text)
+
+
 def _handler(file: str | None, *, foreground: bool) -> logging.Handler:
     handler: logging.Handler
     if file is not None:
@@ -69,7 +74,7 @@ def _handler(file: str | None, *, foreground: bool) -> logging.Handler:
 
 
 class _OneLine(logging.Formatter):
-    """One line an event, whatever is in it: names of files may hold anything, also newlines."""
+    """One line an event, whatever is in it."""
 
     def __init__(self, *, timed: bool = False, priority: bool = False) -> None:
         time = "%(asctime)s " if timed else ""
@@ -77,7 +82,7 @@ class _OneLine(logging.Formatter):
         self._priority = priority
 
     def format(self, record: logging.LogRecord) -> str:
-        line = _CONTROL.sub(_escape, super().format(record))
+        line = one_line(super().format(record))
         return _PRIORITIES.get(record.levelno, "<5>") + line if self._priority else line
 
     def formatException(self, ei: object) -> str:  # noqa: N802 - the name is logging's

@@ -100,11 +100,14 @@ def _mount(operations: pyfuse3.Operations, request: Request) -> tuple[Mount, int
             pyfuse3.init(operations, request.point, _fuse_options(request))  # type: ignore[arg-type]
         except RuntimeError as error:
             raise MountError(f"cannot mount on {request.point}: {said() or error}") from error
-    mount = topmost(request.point)
-    if mount is None or mount.kind != FILESYSTEM_TYPE:
-        raise MountError(f"the mount on {request.point} was taken away at once")
-    connection = _connection()
-    loop.install(connection)
+        if warning := said():
+            _log.warning("%s", warning)
+    try:
+        mount, connection = _mounted(request.point), _connection()
+        loop.install(connection)
+    except BaseException:
+        pyfuse3.close()
+        raise
     return mount, connection
 
 
@@ -133,6 +136,14 @@ class _Encodable(str):
 
     def encode(self, encoding: str = "", errors: str = "") -> bytes:  # noqa: ARG002
         return os.fsencode(str(self))
+
+
+def _mounted(point: str) -> Mount:
+    """Find what libfuse has just mounted."""
+    mount = topmost(point)
+    if mount is None or mount.kind != FILESYSTEM_TYPE:
+        raise MountError(f"the mount on {point} was taken away at once")
+    return mount
 
 
 def _connection() -> int:

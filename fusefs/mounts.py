@@ -89,14 +89,14 @@ def unmount(mount: Mount, *, lazy: bool = False) -> bool:
             f"cannot unmount {here.point}: a {above.kind} is mounted on top of it;"
             f" unmount that first (umount {here.point})"
         )
-    code = _umount2(here.point, lazy=lazy)
-    if code == errno.EPERM:
-        return _fusermount(here.point, lazy=lazy)
-    if code in (0, errno.EINVAL):  # EINVAL: somebody else was faster
-        return True
-    if code == errno.EBUSY:
+    reason = _umount2(here.point, lazy=lazy)
+    if reason == os.strerror(errno.EPERM):
+        reason = _fusermount(here.point, lazy=lazy)
+    if not reason or all(entry.ident != mount.ident for entry in read_mounts()):
+        return True  # perhaps somebody else was faster
+    if os.strerror(errno.EBUSY) in reason:
         return False
-    raise MountError(f"cannot unmount {here.point}: {os.strerror(code)}")
+    raise MountError(f"cannot unmount {here.point}: {reason}")
 
 
 def _parse(fields: list[bytes]) -> Mount:
@@ -117,25 +117,22 @@ def _unescape(field: bytes) -> str:
     return os.fsdecode(re.sub(rb"\\([0-7]{3})", lambda found: bytes([int(found[1], 8)]), field))
 
 
-def _umount2(point: str, *, lazy: bool) -> int:
-    """Call umount2(2), which util-linux would only wrap; return 0 or the errno."""
+def _umount2(point: str, *, lazy: bool) -> str:
+    """Call umount2(2), which util-linux would only wrap; return what is wrong, or nothing."""
     libc = ctypes.CDLL(None, use_errno=True)
     flags = _UMOUNT_NOFOLLOW | (_MNT_DETACH if lazy else 0)
-    return ctypes.get_errno() if libc.umount2(os.fsencode(point), flags) else 0
+    failed = libc.umount2(os.fsencode(point), flags)
+    return os.strerror(ctypes.get_errno()) if failed else ""
 
 
-def _fusermount(point: str, *, lazy: bool) -> bool:
-    """Unmount as a user who is not root must: through the set-user-id helper of libfuse."""
+def _fusermount(point: str, *, lazy: bool) -> str:
+    """Unmount as a user must who is not root: by the set-user-id helper of libfuse."""
     command = ["fusermount3", "-u", *(["-z"] if lazy else []), "--", point]
     try:
-        done = subprocess.run(  # noqa: S603 - no shell, and the path is one of our own mounts
+        done = subprocess.run(  # noqa: S603 - no shell, and the path is that of a mount of ours
             command, stdin=subprocess.DEVNULL, capture_output=True, check=False
         )
     except OSError as error:
-        raise MountError(f"cannot unmount {point}: fusermount3: {error.strerror}") from error
-    if done.returncode == 0 or not any(entry.point == point for entry in read_mounts()):
-        return True
+        return f"fusermount3: {error.strerror}"
     said = os.fsdecode(done.stderr).strip()
-    if not lazy and os.strerror(errno.EBUSY) in said:
-        return False
-    raise MountError(f"cannot unmount {point}: {said}")
+    return (said or f"fusermount3: exit status {done.returncode}") if done.returncode else ""
