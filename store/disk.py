@@ -265,14 +265,7 @@ def make_dir(path: str) -> bool:
 
 
 def link(name: str, dir_fd: int, target: str) -> bool:
-    """Give a file a second name without replacing; say whether it was given.
-
-    Returns:
-        False where ``target`` is taken.
-
-    Raises:
-        OSError: as of link(2), but for EEXIST.
-    """
+    """Give a file a second name without replacing; say whether it was given, or was taken."""
     try:
         os.link(name, target, src_dir_fd=dir_fd, follow_symlinks=False)
     except FileExistsError:

@@ -268,6 +268,9 @@ class Store:
         """
         self._must_be_writable()
         source, target = _ref(old), _ref(new)
+        if source == target:
+            self.ingests.stat(source)
+            return None
         with self.writer(source, create=False) as writer:
             judged = writer.judge_as(target)
             writer.move(target)

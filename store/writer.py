@@ -355,8 +355,6 @@ class Writer:
             OSError: both ingests are as they were.
         """
         self._must_be(_OPEN)
-        if ref == self.ref:
-            return
         self._held = self._ingests.move(self._held, ref)
         self.ref = ref
         self._data.moved(self._ingest)
