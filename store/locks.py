@@ -64,7 +64,18 @@ class Lock:
         return lock_descriptor(self._fd, blocking=False)
 
     def release(self) -> None:
-        """Close the lock file, which ends our lock on it.  A second call does nothing."""
+        """End the lock, and close its file.  A second call does nothing."""
+        if self.ours:
+            # Not by closing alone: a child that is just being forked still has the file open.
+            from filelock import unlock_descriptor  # noqa: PLC0415 - as above
+
+            try:
+                unlock_descriptor(self._fd)
+            finally:
+                self.close()
+
+    def close(self) -> None:
+        """Close the lock file; the lock, if it is taken, stays with who else has the file open."""
         fd, self._fd = self._fd, -1
         if fd >= 0:
             _open.discard(self)
@@ -82,22 +93,20 @@ def acquire(dir_fd: int) -> Lock | None:
         OSError: it cannot be opened or locked.
     """
     lock = Lock(dir_fd)
+    taken = False
     try:
         taken = lock.take()
-    except BaseException:
-        lock.release()
-        raise
-    if taken:
-        return lock
-    lock.release()
-    return None
+    finally:
+        if not taken:
+            lock.close()
+    return lock if taken else None
 
 
 def _forget_in_child() -> None:
     """Close the parent's locks in a forked child; they stay the parent's."""
     _forking.release()
     for lock in list(_open):
-        lock.release()
+        lock.close()
 
 
 os.register_at_fork(
