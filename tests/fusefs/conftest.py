@@ -37,7 +37,7 @@ def mount(_module_mount: Mount) -> Iterator[Mount]:
     with _module_mount.watched():
         yield _module_mount
         until(lambda: not _module_mount.open_files(), "all files are closed")
-    assert _module_mount.faults() == []
+    _module_mount.assert_no_faults()
 
 
 @pytest.fixture

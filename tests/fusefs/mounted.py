@@ -191,6 +191,11 @@ class Mount:
             and not any(text in line for text in self._foreseen)
         ]
 
+    def assert_no_faults(self) -> None:
+        """Nothing has been logged since the last time that no test should cause."""
+        faults = self.faults()
+        assert not faults, "\n".join(faults)
+
     # ------------------------------------------------------------------------------------ ending
 
     def open_files(self) -> list[str]:
@@ -245,7 +250,7 @@ class Mount:
                 subprocess.run(["umount", "-l", self.point], capture_output=True, check=False)
                 self.process.kill()
                 self.process.wait()
-        assert self.faults() == []
+        self.assert_no_faults()
         check(self.root)
 
 

@@ -362,7 +362,7 @@ def open_to_all(_open_to_all: Mount) -> Iterator[Mount]:
     """A mount on which nobody in particular may do what root may."""
     with _open_to_all.watched():
         yield _open_to_all
-    assert _open_to_all.faults() == []
+    _open_to_all.assert_no_faults()
 
 
 @pytest.mark.parametrize("name", ON_BLOBS)
