@@ -13,7 +13,8 @@ from store.dist import output
 
 __all__ = ["Checkpoint", "Place"]
 
-_INTERVAL = 1.0  # seconds between two writings, of which the last may be lost
+_INTERVAL = 1.0  # seconds between two writings, at least
+_SHARE = 20  # and so many times as long as the last one took, which grows with what is bad
 
 
 class Place(NamedTuple):
@@ -71,13 +72,15 @@ class Checkpoint:
             "after": str(self._place.after),
             "bad": [str(digest) for digest in self._place.bad],
         }
+        begun = time.monotonic()
         try:
             os.makedirs(os.path.dirname(self._path), mode=0o700, exist_ok=True)
             temporary = f"{self._path}.{os.getpid()}"
             with open(temporary, "w", encoding="utf-8") as file:
                 json.dump(noted, file)
             os.replace(temporary, self._path)
-            self._next = time.monotonic() + _INTERVAL
+            now = time.monotonic()
+            self._next = now + max(_INTERVAL, _SHARE * (now - begun))
         except OSError as error:
             output.note(f"{error.filename}: {error.strerror}; --resume will not find the place")
             self._next = float("inf")

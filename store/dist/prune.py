@@ -49,8 +49,11 @@ def run(options: Namespace, root: str) -> int:
         try:
             if options.dry_run or drop(store, found):
                 dropped.append(found)
-        except (StoreError, OSError) as error:
+        except StoreError as error:
             output.complain(error)
+            failed = True
+        except OSError as error:
+            output.complain(f"ingest/{found.folder}: {error.strerror}")
             failed = True
     if options.json:
         output.write_json(map(_as_json, dropped))
