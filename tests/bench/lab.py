@@ -6,7 +6,6 @@ import contextlib
 import dataclasses
 import hashlib
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -56,6 +55,11 @@ def run(*command: str, output: str | None = None, source: str | None = None) -> 
         raise Wrong(f"{' '.join(command)}: {done.stderr.decode(errors='replace').strip()}")
 
 
+def remove(folder: str) -> None:
+    """Remove a folder, but nothing through a mount that is still in it."""
+    run("rm", "-rf", "--one-file-system", folder)
+
+
 def timed(action: Callable[[], object]) -> float:
     """How many seconds an action takes."""
     begin = time.perf_counter()
@@ -85,7 +89,7 @@ class Lab:
         self.notes: list[str] = []
         self.folder = tempfile.mkdtemp(prefix=".bench-", dir=folder)
         self._ends = contextlib.ExitStack()
-        self._ends.callback(shutil.rmtree, self.folder)
+        self._ends.callback(remove, self.folder)
         self._number = 0
         self._sources: dict[int, Source] = {}
         self._trees: dict[int, str] = {}
@@ -128,12 +132,12 @@ class Lab:
 
     @contextlib.contextmanager
     def folder_for_now(self, name: str) -> Iterator[str]:
-        """A new folder that is gone afterwards, and written back first."""
+        """A new folder that is gone afterwards."""
         path = self.new_folder(name)
         try:
             yield path
         finally:
-            shutil.rmtree(path)
+            remove(path)
 
     # --------------------------------------------------------------------------------- shared files
 
