@@ -67,8 +67,8 @@ def run(options: Namespace, root: str) -> int:
     if wanted is None:
         parse_tag(options.object)
     work = Work(1)
-    source = connect(options, work).source(repository)
-    with _opened(options.output) as write:
+    with connect(options, work) as client, _opened(options.output) as write:
+        source = client.source(repository)
         work.one(lambda: _fetch(source, options.object, wanted, types, write))
     return 0
 

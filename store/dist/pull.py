@@ -53,9 +53,11 @@ def run(options: Namespace, root: str) -> int:
     """Pull into the store in ``root``."""
     image = Image.parse(options.image)
     work = Work(options.jobs)
-    with watch_for(str(image), json=options.json) as watch:
-        source = connect(options, work, watch.say).source(image.repository)
-        pull = _Pull(source, Store(root), watch, work)
+    with (
+        watch_for(str(image), json=options.json) as watch,
+        connect(options, work, watch.say) as client,
+    ):
+        pull = _Pull(client.source(image.repository), Store(root), watch, work)
         tree = work.one(lambda: pull.manifests(image, options))
         failures = pull.blobs(tree)
     for failure in failures:

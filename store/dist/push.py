@@ -61,8 +61,11 @@ def run(options: Namespace, root: str) -> int:
         raise output.UsageError("push: say by @DIGEST what of the store to push")
     work = Work(options.jobs)
     store = Store(root, read_only=True)
-    with watch_for(str(image), json=options.json) as watch:
-        destination = connect(options, work, watch.say).destination(image.repository)
+    with (
+        watch_for(str(image), json=options.json) as watch,
+        connect(options, work, watch.say) as client,
+    ):
+        destination = client.destination(image.repository)
         others = [_beside(image.repository, name) for name in options.mount_from]
         push = _Push(destination, store, watch, work, others)
         tree = push.tree(image.digest, options.platform)

@@ -6,6 +6,7 @@ import os
 import threading
 from argparse import ArgumentTypeError
 from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
 from store.dist import output
@@ -17,7 +18,7 @@ from store.dist.units import duration
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from store.dist.registry.retry import Notify
 
@@ -113,12 +114,13 @@ def _host(text: str) -> str:
     return text
 
 
-def connect(options: Namespace, work: Work, notify: Notify = output.note) -> Client:
-    """The client that the command line describes.
+@contextmanager
+def connect(options: Namespace, work: Work, notify: Notify = output.note) -> Iterator[Client]:
+    """The client that the command line describes, for the time of the block.
 
     Args:
         options: with what `add_connection` added, and `add_mirror` perhaps.
-        work: whose end ends the client's transfers.
+        work: done by the client's means; it ends with the block, done or not.
         notify: told of pauses.
     """
     mirror: str | None = getattr(options, "mirror", None)
@@ -134,7 +136,12 @@ def connect(options: Namespace, work: Work, notify: Notify = output.note) -> Cli
     )
     if chosen.mirror is not None:
         Repository.parse(f"{chosen.mirror}/any")
-    return Client(chosen, work.cancel, notify)
+    client = Client(chosen, work.cancel, notify)
+    try:
+        yield client
+    finally:
+        work.end()
+        client.close()
 
 
 class Work:
@@ -164,15 +171,12 @@ class Work:
 
         Returns:
             In the order of ``things``, functions that return or raise what ``do`` did.
-
-        Raises:
-            KeyboardInterrupt: all of it has ended.
         """
         futures = [self._pool.submit(do, thing) for thing in things]
-        try:
-            wait(futures)
-        except BaseException:
-            self.cancel.set()
-            self._pool.shutdown(cancel_futures=True)
-            raise
+        wait(futures)
         return [future.result for future in futures]
+
+    def end(self) -> None:
+        """Cancel what is not done yet, and wait until nothing is under way."""
+        self.cancel.set()
+        self._pool.shutdown(cancel_futures=True)

@@ -56,10 +56,11 @@ def image(registry: Registry, repository: str) -> Image:
 
 
 @pytest.fixture
-def proxy(registry: Registry) -> Iterator[Proxy]:
+def proxy(registry: Registry, events: threading.Event) -> Iterator[Proxy]:
     """The registry behind faults."""
     with before(registry) as proxy:
         yield proxy
+        events.set()
 
 
 @pytest.fixture

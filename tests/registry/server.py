@@ -14,12 +14,13 @@ import signal
 import socket
 import ssl
 import subprocess
+import sys
 import threading
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -116,7 +117,7 @@ def running(
     ca = _certificate(folder, "tls")[1] if tls else None
     config: dict[str, Any] = {
         "version": "0.1",
-        "log": {"level": "warn", "accesslog": {"disabled": True}},
+        "log": {"level": "warn"},
         "storage": {"filesystem": {"rootdirectory": str(data)}, "delete": {"enabled": True}},
         "http": {"addr": "", "secret": "of this test"},
     }
@@ -182,19 +183,55 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+class _Server(ThreadingHTTPServer):
+    """A server all of whose connections and threads end with it."""
+
+    daemon_threads = False  # so that server_close waits for them
+
+    def __init__(self, handler: type[BaseHTTPRequestHandler]) -> None:
+        super().__init__((LOOPBACK, 0), handler)
+        self._lock = threading.Lock()
+        # Guarded by: `_lock`.
+        self._open: set[socket.socket] = set()
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Remember a connection."""
+        with self._lock:
+            self._open.add(request)
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        """Forget a connection."""
+        with self._lock:
+            self._open.discard(request)
+        super().shutdown_request(request)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing of clients that go away."""
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handle_error(request, client_address)
+
+    def end(self) -> None:
+        """End the connections that clients keep open, and wait for all threads."""
+        self.shutdown()
+        with self._lock:
+            for connection in self._open:
+                with suppress(OSError):
+                    connection.shutdown(socket.SHUT_RDWR)
+        self.server_close()
+
+
 @contextmanager
 def serving(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
     """An HTTP server in a thread: its URL."""
-    server = ThreadingHTTPServer((LOOPBACK, 0), handler)
-    server.daemon_threads = True
+    server = _Server(handler)
     thread = threading.Thread(target=server.serve_forever, args=(0.05,))
     thread.start()
     try:
         yield f"http://{LOOPBACK}:{server.server_port}"
     finally:
-        server.shutdown()
+        server.end()
         thread.join()
-        server.server_close()
 
 
 def hear(handler: BaseHTTPRequestHandler) -> Heard:

@@ -33,6 +33,10 @@ class Client:
         self._notify = notify
         self._transport = Curl(options, cancel)
 
+    def close(self) -> None:
+        """End all connections; nothing may be under way."""
+        self._transport.close()
+
     def source(self, repository: Repository) -> Source:
         """``repository`` to read from: its mirror, then itself."""
         domains = [repository.endpoint]

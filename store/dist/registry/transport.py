@@ -67,6 +67,13 @@ class Curl:
         self._trust_lock = threading.Lock()
         # Guarded by: `_trust_lock`.
         self._trust: tuple[bytes, str | None] | None = None
+        # Appended to by each thread, which is atomic.
+        self._handles: list[pycurl.Curl] = []
+
+    def close(self) -> None:
+        """End all connections; no thread may be sending."""
+        while self._handles:
+            self._handles.pop().close()
 
     def send(self, request: Request, receiver: Receiver | None = None) -> Response:
         """See `Transport.send`.
@@ -97,6 +104,7 @@ class Curl:
         handle: pycurl.Curl | None = getattr(self._local, "handle", None)
         if handle is None:
             handle = self._local.handle = pycurl.Curl()
+            self._handles.append(handle)
         return handle
 
     def _set_up(self, handle: pycurl.Curl, request: Request) -> None:
