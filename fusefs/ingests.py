@@ -12,9 +12,11 @@ import os
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final, TypeVar, TypeVarTuple
 
+import pyfuse3
 import trio
 from pyfuse3 import EntryAttributes, FUSEError
 
+from fusefs.inodes import INGEST
 from fusefs.late import thread_group
 from fusefs.listing import Listing
 from fusefs.nodes import LIVE, IngestNode, IngestNodes
@@ -319,6 +321,14 @@ class IngestView:
         node.processes.add(thread_group(pid))
         self.nodes.committed(node, digest, found)
         _log.info("committed %s, %d bytes, from ingest %s", digest, found.st_size, node.ref)
+
+    def let_go(self) -> None:
+        """Have the kernel forget the names of ingests that were committed a while ago.
+
+        It would keep each, and we with it, until memory is short: 2 KiB a commit.
+        """
+        for ref in self.nodes.late.over():
+            pyfuse3.invalidate_entry_async(INGEST, ref.file_name, ignore_enoent=True)
 
     # ------------------------------------------------------------------------------------ waiting
 

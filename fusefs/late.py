@@ -46,7 +46,7 @@ class _Late(NamedTuple):
 class LateNames:
     """The refs that were committed in the last ten seconds, and who may still see them."""
 
-    __slots__ = ("_clock", "_names")
+    __slots__ = ("_clock", "_names", "_over")
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         """Begin with none.
@@ -57,6 +57,7 @@ class LateNames:
         self._clock = clock
         # Oldest first.
         self._names: dict[Ref, _Late] = {}
+        self._over: list[Ref] = []
 
     def add(self, ref: Ref, node: IngestNode) -> None:
         """A ref was committed."""
@@ -66,6 +67,7 @@ class LateNames:
             if self._names[oldest].until > now:
                 break
             del self._names[oldest]
+            self._over.append(oldest)
         self._names.pop(ref, None)
         self._names[ref] = _Late(node, now + _SECONDS)
 
@@ -75,6 +77,11 @@ class LateNames:
         if late is None or late.until <= self._clock():
             return None
         return late.node if thread_group(pid) in late.node.processes - {0} else None
+
+    def over(self) -> list[Ref]:
+        """The refs whose time is over, each of them once; something else may stand there by now."""
+        over, self._over = self._over, []
+        return over
 
     def drop(self, ref: Ref) -> None:
         """Something else stands under the ref now."""

@@ -105,9 +105,11 @@ def _journal_reads_stderr() -> bool:
 
 
 def _is_news(record: logging.LogRecord) -> bool:
-    """Drop what pyfuse3 says when the kernel no longer waits for an answer.
+    """Drop what pyfuse3 says when the kernel no longer listens.
 
-    That is so when a client was killed, and for the last requests before an unmount.
+    It does not for an answer to a client that was killed, nor for anything after an unmount.
     """
     text = record.getMessage()
+    if text.startswith("Failed to submit invalidate_entry"):
+        return not (record.exc_info and isinstance(record.exc_info[1], OSError))
     return not ("fuse_reply_* failed with" in text and text.endswith(os.strerror(2)))

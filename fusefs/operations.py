@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import pyfuse3
+import trio
 from pyfuse3 import (
     EntryAttributes,
     FileInfo,
@@ -47,6 +48,7 @@ __all__ = ["ContentOperations"]
 _log = logging.getLogger(__name__)
 
 _NAME_MAX: Final = 255
+_CLOSING: Final = 16
 _STATIC: Final = {b"blobs": BLOBS, b"ingest": INGEST}
 
 
@@ -104,6 +106,8 @@ class ContentOperations(pyfuse3.Operations):
         self._numbers = itertools.count(1)
         self._files: dict[int, _OpenBlob | _IngestReader | OpenIngest] = {}
         self._folders: dict[int, Listing[Any]] = {}
+        # Not more, or calls that somebody waits for would not get a thread.
+        self._closing = trio.Semaphore(_CLOSING)
 
     # ------------------------------------------------------------------------------------ looking
 
@@ -308,11 +312,32 @@ class ContentOperations(pyfuse3.Operations):
 
     @answering
     async def release(self, fh: int) -> None:
-        """RELEASE, after the last close."""
+        """RELEASE, after the last close.
+
+        A writer's is answered before its work is done: no more than twelve are under way at a
+        time, and an open that follows a close, and waits for its work, must not have to wait for
+        the work of others before we even know that it was the last.
+        """
         file = self._files[fh]
         if isinstance(file, OpenIngest):
+            file.releasing = True
+            trio.lowlevel.spawn_system_task(self._put_down, fh)
+        else:
+            await self._release(fh)
+
+    async def _put_down(self, fh: int) -> None:
+        with contextlib.suppress(FUSEError):
+            async with self._closing:
+                await answering(self._release)(fh)
+        self._ingests.let_go()
+
+    async def _release(self, fh: int) -> None:
+        file = self._files.get(fh)
+        if file is None:
+            return
+        if isinstance(file, OpenIngest):
             await file.release()
-            del self._files[fh]
+            self._files.pop(fh, None)
             return
         del self._files[fh]
         if isinstance(file, _OpenBlob):
@@ -456,4 +481,4 @@ class ContentOperations(pyfuse3.Operations):
         """Finish every handle whose RELEASE never came: the kernel drops them at umount."""
         for fh in list(self._files):
             with contextlib.suppress(FUSEError):
-                await self.release(fh)
+                await self._release(fh)

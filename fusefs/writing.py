@@ -202,6 +202,8 @@ class OpenIngest:
                 os.close(self._blob)
             if self.node.writer is self:
                 self.node.writer = None
+            # The kernel may have let go of it meanwhile.
+            self._nodes.forget(self.node.inode, 0)
             self.ended.set()
 
     async def _put_down(self, writer: Writer) -> None:
