@@ -39,7 +39,7 @@ class TestList:
     @pytest.fixture
     def digests(self, dist: Dist) -> list[str]:
         """Forty blobs, sorted."""
-        return sorted(dist.put(b"%d" % number) for number in range(40))
+        return sorted(dist.plant(b"%d" % number) for number in range(40))
 
     def test_table(self, dist: Dist) -> None:
         """DIGEST, SIZE as go-units writes it, and AGE since the commit, aligned with spaces."""

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 @pytest.mark.parametrize("command", ["delete", "del", "rm"])
 def test_delete(dist: Dist, command: str) -> None:
     """What is deleted is printed and gone."""
-    digests = [dist.put(b"%d" % number) for number in range(3)]
+    digests = [dist.plant(b"%d" % number) for number in range(3)]
     assert dist.out(command, *digests[:2]).split() == digests[:2]
     assert dist.out("list", "-q").split() == digests[2:]
 
@@ -29,7 +29,7 @@ def test_delete_json(dist: Dist) -> None:
 
 def test_delete_what_is_not_there(dist: Dist) -> None:
     """Each that is not there, or is no digest, is an error of its own; the others go."""
-    digests = [dist.put(b"%d" % number) for number in range(2)]
+    digests = [dist.plant(b"%d" % number) for number in range(2)]
     done = dist(
         "delete", digests[0], NO_SUCH, "sha256:", digests[0], "sha256:../..", digests[1], code=1
     )
@@ -40,14 +40,14 @@ def test_delete_what_is_not_there(dist: Dist) -> None:
 
 def test_delete_from_stdin(dist: Dist) -> None:
     """``-`` deletes what standard input names."""
-    digests = sorted(dist.put(b"%d" % number) for number in range(20))
+    digests = sorted(dist.plant(b"%d" % number) for number in range(20))
     assert dist.shell("dist list -q | dist delete -").stdout.decode().split() == digests
     assert dist.out("list") == ""
 
 
 def test_the_seeds_pipeline(dist: Dist) -> None:
     """``dist list -q | xargs dist delete`` empties a store."""
-    digests = sorted(dist.put(b"%d" % number) for number in range(20))
+    digests = sorted(dist.plant(b"%d" % number) for number in range(20))
     assert dist.shell("dist list -q | xargs dist delete").stdout.decode().split() == digests
     assert dist.out("list") == ""
 
