@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import resource
@@ -60,7 +61,7 @@ def test_what_cannot_be_read_is_not_taken_for_absent(folder: int) -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (folder + 1, limits[1]))
     taken = []
     try:
-        with pytest.raises(OSError, match="Too many"):
+        with contextlib.suppress(OSError):
             while True:
                 taken.append(os.dup(folder))
         with pytest.raises(OSError, match="Too many"):
