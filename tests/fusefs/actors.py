@@ -28,7 +28,7 @@ def elsewhere(
     if child == 0:
         outcome: tuple[bool, Any] = (False, RuntimeError("the other process died"))
         with contextlib.suppress(BaseException):
-            outcome = _outcome(call, user, folder)
+            outcome = _run(call, user, folder)
         os.write(writer, pickle.dumps(outcome))
         os._exit(0)
     os.close(writer)
@@ -41,7 +41,7 @@ def elsewhere(
     raise result
 
 
-def _outcome(call: Callable[[], Any], user: int | None, folder: Path | None) -> tuple[bool, Any]:
+def _run(call: Callable[[], Any], user: int | None, folder: Path | None) -> tuple[bool, Any]:
     try:
         if folder is not None:
             os.chdir(folder)
@@ -54,3 +54,48 @@ def _outcome(call: Callable[[], Any], user: int | None, folder: Path | None) -> 
         return False, error
     except Exception:  # noqa: BLE001 - it is to be seen in the parent
         return False, RuntimeError(traceback.format_exc())
+
+
+class Other:
+    """Another process, there from the beginning: it has no copy of what is opened later.
+
+    A process that is forked while a file is open closes a copy of it at its end, which the mount
+    takes for the close that it is.
+    """
+
+    def __init__(self) -> None:
+        requests, self._requests = os.pipe()
+        self._replies, replies = os.pipe()
+        self._child = os.fork()
+        if self._child == 0:
+            os.close(self._requests)
+            os.close(self._replies)
+            with open(requests, "rb") as inbox, open(replies, "wb", buffering=0) as outbox:
+                while head := inbox.read(4):
+                    name, arguments = pickle.loads(inbox.read(int.from_bytes(head)))
+                    outbox.write(_number_of(lambda: getattr(os, name)(*arguments)))  # noqa: B023
+            os._exit(0)
+        os.close(requests)
+        os.close(replies)
+
+    def call(self, name: str, *arguments: object) -> None:
+        """Call a function of `os` there, and raise what it raises."""
+        request = pickle.dumps((name, arguments))
+        os.write(self._requests, len(request).to_bytes(4) + request)
+        number = int.from_bytes(os.read(self._replies, 4))
+        if number:
+            raise OSError(number, os.strerror(number), *arguments[:1])
+
+    def end(self) -> None:
+        """Have it end."""
+        os.close(self._requests)
+        os.close(self._replies)
+        os.waitpid(self._child, 0)
+
+
+def _number_of(call: Callable[[], object]) -> bytes:
+    try:
+        call()
+    except OSError as error:
+        return (error.errno or 0).to_bytes(4)
+    return (0).to_bytes(4)
