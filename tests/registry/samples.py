@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 
 from tests.registry.server import Registry
 
+_PIECE = 64 * 1024 * 1024
+
 OCI = {
     "index": "application/vnd.oci.image.index.v1+json",
     "manifest": "application/vnd.oci.image.manifest.v1+json",
@@ -97,6 +99,13 @@ def _json(document: object) -> bytes:
     return json.dumps(document, separators=(",", ":")).encode()
 
 
+def _noise(seed: str, size: int) -> bytes:
+    """Bytes of chance, the same for the same seed; one call of randbytes gives 255 MiB at most."""
+    chance = random.Random(seed)
+    pieces = [_PIECE] * (size // _PIECE) + [size % _PIECE]
+    return b"".join(map(chance.randbytes, pieces))
+
+
 def make_image(
     seed: str,
     *,
@@ -119,7 +128,7 @@ def make_image(
     for platform in platforms or ("linux/amd64",):
         os, architecture, *variant = platform.split("/")
         own = [f"{seed} shared", *(f"{seed} {platform} {i}" for i in range(1, layers))]
-        stack = [Blob(random.Random(name).randbytes(size), types["layer"]) for name in own]
+        stack = [Blob(_noise(name, size), types["layer"]) for name in own]
         fields = {"os": os, "architecture": architecture, "variant": "".join(variant)}
         config = Blob(_json({**fields, "author": seed}), types["config"])
         document = {
