@@ -22,7 +22,7 @@ __all__ = ["Holders", "Lock", "acquire"]
 
 # Held while a lock file is opened and entered below, and while the process forks: a child must not
 # keep a lock file open that it knows nothing of, or the lock would outlive its holder.
-_forking = threading.Lock()
+_forking = threading.RLock()
 # Guarded by: `_forking` for what is added, the interpreter lock for what is removed.
 _open: set[Lock] = set()
 
