@@ -45,7 +45,9 @@ def run_detached(serve: Callable[[Callable[[], None]], int]) -> None:
     if report:
         raise MountError(os.fsdecode(report))
     how = signal.Signals(-status).name if status < 0 else f"exit status {status}"
-    raise MountError(f"the background process ended before it had mounted anything ({how})")
+    raise MountError(
+        f"the background process ended before it had mounted anything ({how}); the log may tell why"
+    )
 
 
 def fill_standard_descriptors() -> None:

@@ -87,7 +87,9 @@ class _OneLine(logging.Formatter):
 
     def formatException(self, ei: object) -> str:  # noqa: N802 - the name is logging's
         text = super().formatException(ei)  # type: ignore[arg-type]
-        return " | ".join(line.strip() for line in text.splitlines())
+        # The bars and dashes are those of exception groups, which trio makes of everything.
+        lines = (line.strip(" |+-") for line in text.splitlines())
+        return " | ".join(line for line in lines if line)
 
 
 def _escape(found: re.Match[str]) -> str:

@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from fusefs.mounts import Mount, read_mounts, topmost, unmount
 
@@ -48,6 +48,8 @@ class Place:
         self.root.mkdir()
         self.point.mkdir()
         self.log.touch()
+        self._gate = folder / "gate"
+        os.mkfifo(self._gate)
         self._command = _COMMAND
         self._servers: list[int] = []
         self._started: list[subprocess.Popen[bytes]] = []
@@ -104,11 +106,14 @@ class Place:
         self._started.append(process)
         return process
 
-    def gate(self) -> Path:
-        """Make the fifo at which the operations of `odd` wait."""
-        gate = self.folder / "gate"
-        os.mkfifo(gate)
-        return gate
+    def gate(self) -> BinaryIO:
+        """Wait until the operations of `odd` wait, which they do until what this returns is closed.
+
+        Raises:
+            TimeoutError: They do not come so far.
+        """
+        assert self.notices.recv(100) == b"at the gate", self.log.read_text()
+        return open(self._gate, "wb")
 
     def server(self, *but: int) -> int:
         """Find the process that serves the mountpoint in the background.
@@ -158,7 +163,8 @@ class Place:
         return {
             **os.environ,
             "PYTHONPATH": str(_CHECKOUT),
-            "ODD_GATE": str(self.folder / "gate"),
+            "ODD_GATE": str(self._gate),
+            "ODD_NOTICES": str(self.folder / "notices"),
             **more,
         }
 

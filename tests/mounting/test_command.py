@@ -213,9 +213,8 @@ def test_more_is_read_ahead(place: Place) -> None:
 def test_it_unmounts_when_nobody_waits_for_it_any_more(place: Place) -> None:
     """Who asked for the mount was killed before it knew of it: it must not stay."""
     place.odd()
-    gate = place.gate()
     process = place.spawn(ODD_START="1")
-    with open(gate, "wb"):  # when this has opened, the background process is about to answer
+    with place.gate():
         server = place.server(process.pid)
         process.kill()
         process.wait(SECONDS)
@@ -226,9 +225,8 @@ def test_it_unmounts_when_nobody_waits_for_it_any_more(place: Place) -> None:
 def test_it_tells_when_the_background_process_is_killed(place: Place) -> None:
     """The caller does not wait for ever, and takes the dead mount away."""
     place.odd()
-    gate = place.gate()
     process = place.spawn(ODD_START="1")
-    with open(gate, "wb"):
+    with place.gate():
         kill(place.server(process.pid))
         _, said = process.communicate(timeout=SECONDS)
     assert process.returncode == 1

@@ -65,12 +65,11 @@ def test_open_files_do_not_stop_a_signal(place: Place, number: signal.Signals) -
 def test_a_request_that_has_begun_is_finished(place: Place) -> None:
     """Its answer reaches whoever has asked, though the signal was faster."""
     place.odd()
-    gate = place.gate()
     process = place.start()
     found: list[os.stat_result] = []
     client = threading.Thread(target=lambda: found.append(os.stat(place.point / "gate")))
     client.start()
-    with open(gate, "wb"):
+    with place.gate():
         process.send_signal(signal.SIGTERM)
         assert place.notices.recv(100) == b"STOPPING=1"
     client.join(SECONDS)
@@ -82,9 +81,8 @@ def test_a_request_that_has_begun_is_finished(place: Place) -> None:
 def test_a_signal_before_the_first_answer_ends_it(place: Place) -> None:
     """The mount is there already, so it must not be left."""
     place.odd()
-    gate = place.gate()
     process = place.begin(ODD_START="1")
-    with open(gate, "wb"):
+    with place.gate():
         process.send_signal(signal.SIGTERM)
         assert place.notices.recv(100) == b"STOPPING=1"
     assert process.wait(SECONDS) == 0

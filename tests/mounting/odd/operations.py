@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import socket
 import stat
 
 import pyfuse3
@@ -19,8 +20,8 @@ class ContentOperations(pyfuse3.Operations):
     """A folder of one file, `file`, found also under names that do something before.
 
     `crash` is a fault that leaves the handler, `thread` goes through a worker thread, and `gate`
-    waits there for whoever opens and closes the fifo $ODD_GATE for writing. With $ODD_START the
-    first answer of all waits for it.
+    waits there, which it tells $ODD_NOTICES, for whoever opens and closes the fifo $ODD_GATE for
+    writing. With $ODD_START the first answer of all waits for it.
     """
 
     def __init__(self, store: object, **_: object) -> None:
@@ -96,5 +97,7 @@ async def _tell_stalls() -> None:
 
 
 def _pass_gate() -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as channel:
+        channel.sendto(b"at the gate", os.environ["ODD_NOTICES"])
     with open(os.environ["ODD_GATE"], "rb") as gate:
         gate.read()
