@@ -52,6 +52,14 @@ examples:
 def run(options: Namespace, root: str) -> int:
     """Pull into the store in ``root``."""
     image = Image.parse(options.image)
+    try:
+        return _pull(image, options, root)
+    except KeyboardInterrupt:
+        output.note("interrupted; what came is kept, and the next pull goes on from there")
+        raise
+
+
+def _pull(image: Image, options: Namespace, root: str) -> int:
     work = Work(options.jobs)
     with (
         watch_for(str(image), json=options.json) as watch,

@@ -115,13 +115,15 @@ class Watch:
 class Lines(Watch):
     """A plain line every few seconds, on standard error."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, interval: float = _LINE_SECONDS) -> None:
         """Begin.
 
         Args:
             name: what is transferred; the first words of each line.
+            interval: from line to line, in seconds.
         """
         super().__init__()
+        self._interval = interval
         self._name = name
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._tick, name="progress", daemon=True)
@@ -142,9 +144,9 @@ class Lines(Watch):
         self._thread.join()
 
     def _tick(self) -> None:
-        while not self._over.wait(_LINE_SECONDS):
+        while not self._over.wait(self._interval):
             with self._lock:
-                rate = (self.moved - self._last) / _LINE_SECONDS
+                rate = (self.moved - self._last) / self._interval
                 self._last = self.moved
                 output.note(
                     f"{self._name}: {self.ended} of {self.blobs} blobs, {human_size(self.there)} "

@@ -141,11 +141,16 @@ def make_image(
         blobs.update({blob.digest: blob for blob in (config, *stack)})
     if not platforms:
         return Image(manifests["linux/amd64"], {}, list(blobs.values()))
+    return Image(_index(manifests, types), manifests, list(blobs.values()))
+
+
+def _index(manifests: dict[str, Blob], types: dict[str, str]) -> Blob:
+    """An index of manifests, by platform."""
     listed = []
     for platform, manifest in manifests.items():
         os, architecture, *variant = platform.split("/")
         fields = {"os": os, "architecture": architecture}
         fields |= {"variant": variant[0]} if variant else {}
         listed.append({**manifest.descriptor, "platform": fields})
-    index = {"schemaVersion": 2, "mediaType": types["index"], "manifests": listed}
-    return Image(Blob(_json(index), types["index"]), manifests, list(blobs.values()))
+    document = {"schemaVersion": 2, "mediaType": types["index"], "manifests": listed}
+    return Blob(_json(document), types["index"])

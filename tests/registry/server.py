@@ -115,15 +115,7 @@ def running(
     tokens: list[Heard] = []
     fetched: list[Heard] = []
     ca = _certificate(folder, "tls")[1] if tls else None
-    config: dict[str, Any] = {
-        "version": "0.1",
-        "log": {"level": "warn"},
-        "storage": {"filesystem": {"rootdirectory": str(data)}, "delete": {"enabled": True}},
-        "http": {"addr": "", "secret": "of this test"},
-    }
-    if tls:
-        key, certificate = _certificate(folder, "tls")
-        config["http"]["tls"] = {"key": str(key), "certificate": str(certificate)}
+    config = _configuration(folder, data, tls=tls)
     with _token_server(folder, tokens, token_seconds) as realm, _files(data, fetched) as files:
         if auth == "basic":
             config["auth"] = {"htpasswd": {"realm": "test", "path": _passwords(folder)}}
@@ -138,6 +130,19 @@ def running(
             host = f"{LOOPBACK}:{port}"
             url = f"{'https' if tls else 'http'}://{host}"
             yield Registry(host, url, data, ca, tokens, fetched, pid)
+
+
+def _configuration(folder: Path, data: Path, *, tls: bool) -> dict[str, Any]:
+    config: dict[str, Any] = {
+        "version": "0.1",
+        "log": {"level": "warn"},
+        "storage": {"filesystem": {"rootdirectory": str(data)}, "delete": {"enabled": True}},
+        "http": {"addr": "", "secret": "of this test"},
+    }
+    if tls:
+        key, certificate = _certificate(folder, "tls")
+        config["http"]["tls"] = {"key": str(key), "certificate": str(certificate)}
+    return config
 
 
 @contextmanager

@@ -227,6 +227,7 @@ def test_killed_and_gone_on_with(
         _, complaints = process.communicate(timeout=20)
     assert process.returncode == (130 if how is signal.SIGINT else -how)
     assert b"Traceback" not in complaints
+    assert (b"dist: interrupted; what came is kept" in complaints) is (how is signal.SIGINT)
     held = _offsets(dist)[layer.digest]
     assert _MIB <= held < len(layer.data)
 
