@@ -50,7 +50,9 @@ def test_imports_go_one_way() -> None:
     run(SCRIPTS / "lint-imports")
 
 
-@pytest.mark.parametrize("script", ["mount.sh", "setup.sh", "tests/run", ".ci/run"])
+@pytest.mark.parametrize(
+    "script", ["mount.sh", "setup.sh", "tests/run", "tests/bench/run", ".ci/run"]
+)
 def test_shellcheck_has_no_objection(script: str) -> None:
     """The shell scripts are free of the known traps."""
     shellcheck = shutil.which("shellcheck")

@@ -16,9 +16,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Final
 
-from tests.bench import peers
 from tests.bench.lab import ENVIRONMENT, Lab, run
 from tests.bench.model import OURS, Missing, Wrong
+from tests.bench.passthrough import compiled
 
 CONTENTFS: Final = os.path.join(sysconfig.get_path("scripts"), "contentfs")
 DIST: Final = os.path.join(sysconfig.get_path("scripts"), "dist")
@@ -114,7 +114,7 @@ def bindfs(lab: Lab, root: str) -> AbstractContextManager[Mount]:
 
 def passthrough(lab: Lab, root: str) -> AbstractContextManager[Mount]:
     """The example passthrough_ll of libfuse over the folder of a store, caching always."""
-    program = peers.passthrough_ll(lab)
+    program = compiled(lab)
     # It keeps a descriptor for each file that it has seen.
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     limit = ["prlimit", f"--nofile={most}", program]

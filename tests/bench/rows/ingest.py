@@ -8,7 +8,8 @@ import os
 from collections.abc import Sequence
 from typing import Final
 
-from tests.bench import mounts, peers
+from tests.bench import mounts
+from tests.bench.containerd import containerd
 from tests.bench.lab import MIB, SMALL, Lab, Source, expect_digest, run, timed
 from tests.bench.model import OURS, Case, Row, Wrong, faster, times
 
@@ -54,7 +55,7 @@ def _floor(lab: Lab, source: Source, verify: str, *, durable: bool) -> dict[str,
 
 
 def _containerd(lab: Lab, source: Source) -> dict[str, float]:
-    with peers.containerd(lab) as daemon:
+    with containerd(lab) as daemon:
         lab.settle()
         seconds = timed(lambda: daemon.ingest(source))
         expect_digest(daemon.blob(source.hex), source.hex)

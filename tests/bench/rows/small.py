@@ -11,7 +11,8 @@ from collections.abc import Callable, Sequence
 from multiprocessing.synchronize import Barrier
 from typing import Final
 
-from tests.bench import mounts, peers
+from tests.bench import mounts
+from tests.bench.containerd import containerd
 from tests.bench.lab import SMALL, Lab, Source
 from tests.bench.model import OURS, Case, Row, Wrong, faster, times
 
@@ -104,7 +105,7 @@ def _floor(lab: Lab, writers: int) -> dict[str, float]:
 
 def _containerd(lab: Lab) -> dict[str, float]:
     contents = _contents(lab.count(_CTR_FILES))
-    with lab.folder_for_now("files") as folder, peers.containerd(lab) as daemon:
+    with lab.folder_for_now("files") as folder, containerd(lab) as daemon:
         sources = []
         for name, data in contents:
             path = os.path.join(folder, name)
