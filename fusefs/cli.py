@@ -54,6 +54,10 @@ examples:
 in /etc/fstab, with contentfs in /usr/local/bin or /usr/bin:
   /srv/content  /mnt/content  fuse.contentfs  allow_other,nofail  0  0
 
+environment:
+  CONTENTFS_FAST_LOOP=0   wait for requests as pyfuse3 does by itself: slower, if in doubt
+  NOTIFY_SOCKET           with -f: where systemd is told READY=1 and STOPPING=1
+
 exit status: 0 the mount answers, or with -f has ended; 1 it cannot be mounted, or failed; 2 the
 command line is wrong.
 """
