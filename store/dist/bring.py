@@ -142,8 +142,7 @@ class Bringer:
                 elif len(sessions) == 1:
                     raise _told(error, what) from None
                 else:
-                    self._watch.say(f"mirror: {_told(error, what)}; going on without it")
-                    del sessions[0]
+                    source.pass_over(sessions.pop(0), _told(error, what))
                     if isinstance(error, Rejected):
                         filling.restart()
 

@@ -8,8 +8,11 @@ import time
 
 import pytest
 
-from store.dist.registry.errors import Cancelled, Refused, Unreachable
+from store.dist.registry.errors import Cancelled, Refused, RegistryError, Unreachable
+from store.dist.registry.messages import Headers, Receiver, Request, Response
+from store.dist.registry.options import Options
 from store.dist.registry.retry import Patience
+from store.dist.registry.session import Session
 from tests.dist.command import Dist
 from tests.registry.faults import Break, Proxy, corrupt, cut, refuse, relabel, short, stall
 from tests.registry.samples import Image
@@ -241,12 +244,35 @@ def test_no_pause(error: Refused | Unreachable) -> None:
     assert told == []
 
 
-def test_a_host_that_answered_before_is_waited_for() -> None:
-    """A registry that is restarted in the middle is worth a pause."""
-    patience, told, _ = _patience(1)
-    patience.renew()
+class Restarting:
+    """A transport to a host that answers, is away for a moment, and answers again."""
 
-    patience.pause(Unreachable("h", "refused", connected=False))
+    def __init__(self, *ends: RegistryError | None) -> None:
+        self._ends = list(ends)
+
+    def send(self, request: Request, receiver: Receiver | None = None) -> Response:
+        """The next end."""
+        end = self._ends.pop(0)
+        if end is not None:
+            raise end
+        return Response(request.url, 200, Headers([]))
+
+
+def test_a_host_that_answered_before_is_waited_for() -> None:
+    """A registry that is restarted in the middle is worth a pause; one never met is not."""
+    away = Unreachable("h", "connection refused", connected=False)
+    told: list[str] = []
+
+    def session(transport: Restarting) -> Session:
+        return Session(
+            "h", Options(), transport, lambda: None, cancel=threading.Event(), notify=told.append
+        )
+
+    restarted = session(Restarting(None, away, None))
+    for _ in range(2):
+        restarted.send(Request("GET", "https://h/v2/"), ())
+    with pytest.raises(Unreachable):
+        session(Restarting(away)).send(Request("GET", "https://h/v2/"), ())
 
     assert len(told) == 1
 

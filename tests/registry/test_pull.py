@@ -342,6 +342,8 @@ def test_a_mirror_that_fails(
         proxy.fail("/v2/", *[refuse(404)] * 20)
         done = dist("pull", "--mirror", mirror, other)
         assert f"mirror {mirror}" in done.stderr.decode()
+        if mirror != proxy.host:  # one that is not there is asked once
+            assert done.stderr.count(b"going on with") == 1
         holds(dist, image.everything)
         dist("delete", *dist.out("list", "-q").split())
 

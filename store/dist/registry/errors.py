@@ -74,7 +74,7 @@ class Unreachable(RegistryError):
         host: who was asked.
         reason: what the transport said.
         transient: whether the same request may fare better later.
-        connected: whether the host could be spoken to at all.
+        connected: whether the host could be spoken to, now or before.
     """
 
     def __init__(

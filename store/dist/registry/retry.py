@@ -44,12 +44,10 @@ class Patience:
         self._cancel = cancel
         self._notify = notify
         self._used = 0
-        self._met = False
 
     def renew(self) -> None:
         """Something was achieved: count anew."""
         self._used = 0
-        self._met = True
 
     def pause(self, error: RegistryError) -> None:
         """Wait until it is time to ask again.
@@ -73,7 +71,7 @@ class Patience:
     def _worthwhile(self, error: RegistryError) -> bool:
         if isinstance(error, Unreachable):
             # A host that never answered is more likely misspelled than overloaded.
-            return error.transient and (error.connected or self._met)
+            return error.transient and error.connected
         return isinstance(error, Refused) and error.transient
 
 

@@ -12,7 +12,7 @@ from urllib.parse import urljoin
 
 from store.dist.registry.auth import Authorizer
 from store.dist.registry.credentials import Credential
-from store.dist.registry.errors import Absent, Denied, Refused, RegistryError, Unsound
+from store.dist.registry.errors import Absent, Denied, Refused, RegistryError, Unreachable, Unsound
 from store.dist.registry.messages import Receiver, Request, Response, Sink, Transport, origin, shown
 from store.dist.registry.options import Options
 from store.dist.registry.reference import is_loopback
@@ -57,6 +57,8 @@ class Session:
         self._transport = transport
         self._cancel = cancel
         self._notify = notify
+        # Set by any thread, and never taken back.
+        self._answered = False
         self._authorizer = Authorizer(
             self.url, credential, self._ask_token_server, insecure=options.insecure
         )
@@ -117,11 +119,22 @@ class Session:
         self, request: Request, scopes: Sequence[str], receiver: Receiver
     ) -> Response:
         header = self._authorizer.header(request.url, scopes)
-        answer = self._transport.send(_authorized(request, header), receiver)
+        answer = self._carry(_authorized(request, header), receiver)
         if answer.status != HTTPStatus.UNAUTHORIZED or origin(request.url) != origin(self.url):
             return answer
         header = self._authorizer.answer(answer, scopes, header)
-        return self._transport.send(_authorized(request, header), receiver)
+        return self._carry(_authorized(request, header), receiver)
+
+    def _carry(self, request: Request, receiver: Receiver) -> Response:
+        try:
+            answer = self._transport.send(request, receiver)
+        except Unreachable as error:
+            if self._answered and not error.connected:
+                # It is being restarted, perhaps, and worth a pause.
+                raise Unreachable(error.host, error.reason, transient=error.transient) from None
+            raise
+        self._answered = True
+        return answer
 
     def _target(self, answer: Response, location: str) -> str:
         """Where a redirect leads, which may be relative.

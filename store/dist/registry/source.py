@@ -9,7 +9,7 @@ from http import HTTPStatus
 from typing import Final, Protocol, TypeVar
 
 from store.digest import Digest
-from store.dist.registry.errors import Cancelled, Corrupt, RegistryError, Unsound
+from store.dist.registry.errors import Cancelled, Corrupt, RegistryError, Unreachable, Unsound
 from store.dist.registry.media import ACCEPTED
 from store.dist.registry.messages import Request, Response, Sink
 from store.dist.registry.reference import Repository
@@ -41,7 +41,6 @@ class Source:
 
     Attributes:
         repository: which one.
-        sessions: with those that have it, the mirror first.
     """
 
     def __init__(self, repository: Repository, sessions: Sequence[Session], notify: Notify) -> None:
@@ -53,9 +52,23 @@ class Source:
             notify: told when one fails and the next is asked.
         """
         self.repository = repository
-        self.sessions = tuple(sessions)
+        # Replaced and never changed, by any thread.
+        self._sessions = tuple(sessions)
         self._notify = notify
         self._scopes = (f"repository:{repository.path}:pull",)
+
+    @property
+    def sessions(self) -> tuple[Session, ...]:
+        """With those that have it, the mirror first; the repository's own registry is the last."""
+        return self._sessions
+
+    def pass_over(self, mirror: Session, error: RegistryError) -> None:
+        """Tell of a mirror's failure, and ask it no more if it cannot be reached."""
+        known = mirror in self._sessions
+        if isinstance(error, Unreachable):
+            self._sessions = tuple(each for each in self._sessions if each is not mirror)
+        if known:
+            self._notify(f"mirror {error}; going on with {self.repository.domain}")
 
     def resolve(self, name: str) -> Digest | None:
         """The digest of the manifest that ``name``, a tag or digest, stands for.
@@ -124,18 +137,19 @@ class Source:
         Raises:
             RegistryError: the last one failed too.
         """
-        for session in self.sessions[:-1]:
+        *mirrors, own = self._sessions
+        for session in mirrors:
             try:
                 return ask(session)
             except Cancelled:
                 raise
             except RegistryError as error:
-                self._notify(f"mirror {error}; going to {self.repository.domain}")
-        return ask(self.sessions[-1])
+                self.pass_over(session, error)
+        return ask(own)
 
     def _url(self, session: Session, kind: str, name: str) -> str:
         # As containerd tells a mirror of many registries which of them is meant.
-        mirrored = session is not self.sessions[-1]
+        mirrored = session is not self._sessions[-1]
         query = f"?ns={self.repository.domain}" if mirrored else ""
         return f"{session.url}/v2/{self.repository.path}/{kind}/{name}{query}"
 

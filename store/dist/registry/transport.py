@@ -38,12 +38,12 @@ _FINAL: Final = frozenset({  # those that time does not heal
     pycurl.E_UNSUPPORTED_PROTOCOL,
     pycurl.E_PEER_FAILED_VERIFICATION,
     pycurl.E_SSL_CACERT_BADFILE,
-    pycurl.E_SSL_CONNECT_ERROR,
 })  # fmt: skip
 _NOT_CONNECTED: Final = frozenset({
     pycurl.E_COULDNT_RESOLVE_HOST,
     pycurl.E_COULDNT_RESOLVE_PROXY,
     pycurl.E_COULDNT_CONNECT,
+    pycurl.E_SSL_CONNECT_ERROR,
 })  # fmt: skip
 
 
