@@ -128,12 +128,13 @@ class ContentOperations(pyfuse3.Operations):
         raise FUSEError(errno.ENOENT)
 
     async def forget(self, inode_list: Sequence[tuple[int, int]]) -> None:
-        """FORGET: no answer, and no error may come of it."""
+        """FORGET: no answer, and no error may come of it, or the whole mount ends."""
         for inode, lookups in inode_list:
-            if is_blob(inode):
-                self._blobs.forget(inode, lookups)
-            else:
-                self._ingests.nodes.forget(inode, lookups)
+            try:
+                nodes = self._blobs if is_blob(inode) else self._ingests.nodes
+                nodes.forget(inode, lookups)
+            except Exception:  # noqa: BLE001 - nobody is there to be told
+                _log.exception("a fault in forget of inode %d", inode)
 
     @answering
     async def getattr(self, inode: int, ctx: RequestContext) -> EntryAttributes:

@@ -41,6 +41,8 @@ __all__ = ["OpenIngest"]
 _log = logging.getLogger(__name__)
 
 _SYNCHRONOUS: Final = os.O_SYNC | os.O_DSYNC
+# What is hashed in less than a millisecond.
+_LITTLE: Final = 1024 * 1024
 
 
 class OpenIngest:
@@ -159,6 +161,8 @@ class OpenIngest:
             if self._writer is not None:
                 await in_thread(change, self.node.ref)
                 self._writer.refresh()
+                # Also where it is again as it was at the last verdict, whose note is gone.
+                self._refused = None
 
     # ------------------------------------------------------------------------------- committing
 
@@ -175,7 +179,7 @@ class OpenIngest:
             writer = self._writer
             if writer is None or not self._is_to_be_judged(writer):
                 return
-            if not wrote and writer.lag:
+            if not wrote and writer.lag > _LITTLE:
                 # `>>` flushes at once: that must not hash all that an earlier mount has left.
                 writer.catch_up()
                 self.undecided = True
@@ -198,13 +202,13 @@ class OpenIngest:
                 except Exception:  # noqa: BLE001 - whatever it was, the others must not wait for ever
                     _log.exception("a fault in closing ingest %s", self.node.ref)
             # Not reached when the mount's end cancels us: then this is called once more.
-            if self._blob is not None:
-                os.close(self._blob)
             if self.node.writer is self:
                 self.node.writer = None
+            self.ended.set()
+            if self._blob is not None:
+                os.close(self._blob)
             # The kernel may have let go of it meanwhile.
             self._nodes.forget(self.node.inode, 0)
-            self.ended.set()
 
     async def _put_down(self, writer: Writer) -> None:
         try:

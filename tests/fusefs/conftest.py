@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -44,20 +46,16 @@ def mount(_module_mount: Mount) -> Iterator[Mount]:
 def new_mount(tmp_path: Path) -> Iterator[Callable[..., Mount]]:
     """Mount with options of one's own; all that is mounted so is unmounted and checked."""
     mounts: list[Mount] = []
+    with contextlib.ExitStack() as stack:
 
-    def make(*options: str, **words: object) -> Mount:
-        folder = tmp_path / f"mount{len(mounts)}"
-        folder.mkdir()
-        mount = Mount(folder, *options, **words)  # type: ignore[arg-type]
-        mounts.append(mount)
-        return mount
+        def make(*options: str, **words: Any) -> Mount:
+            folder = tmp_path / f"mount{len(mounts)}"
+            folder.mkdir()
+            mount = Mount(folder, *options, **words)
+            mounts.append(mount)
+            # Each is closed though another fails to be.
+            stack.callback(mount.close)
+            stack.enter_context(mount.watched())
+            return mount
 
-    yield make
-    failures = []
-    for made in mounts:
-        try:
-            made.close()
-        except BaseException as failure:  # noqa: BLE001 - the others must be unmounted too
-            failures.append(failure)
-    if failures:
-        raise failures[0]
+        yield make

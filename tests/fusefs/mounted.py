@@ -114,7 +114,6 @@ class Mount:
                 env={**os.environ, "NOTIFY_SOCKET": str(notices)},
             )
         self._wait_for_ready()
-        self._device = os.stat(self.point).st_dev
 
     def _wait_for_ready(self) -> None:
         channel = self._channel
@@ -207,16 +206,10 @@ class Mount:
                 found.append(os.readlink(f"{folder}/{name}"))
         return [path for path in found if path.startswith(f"{self.root}/")]
 
-    def abort(self) -> None:
-        """Have the kernel cut the server off, so that whoever waits for it gets an error."""
-        minor = os.minor(self._device)
-        with contextlib.suppress(OSError):
-            Path(f"/sys/fs/fuse/connections/{minor}/abort").write_text("1")
-
     @contextlib.contextmanager
     def watched(self) -> Iterator[None]:
-        """Abort the mount when the block hangs: a process that waits for it cannot be killed."""
-        watchdog = threading.Timer(HANG_TIMEOUT, self.abort)
+        """Kill the server when the block hangs: a process that waits for it cannot be killed."""
+        watchdog = threading.Timer(HANG_TIMEOUT, self.process.kill)
         watchdog.daemon = True
         watchdog.start()
         try:
@@ -245,10 +238,9 @@ class Mount:
             self.unmount()
         finally:
             self._channel.close()
-            if self.process.poll() is None:
-                self.abort()
-                subprocess.run(["umount", "-l", self.point], capture_output=True, check=False)
+            if self.process.poll() != 0:
                 self.process.kill()
+                subprocess.run(["umount", "-l", self.point], capture_output=True, check=False)
                 self.process.wait()
         self.assert_no_faults()
         check(self.root)
