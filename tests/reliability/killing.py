@@ -9,19 +9,21 @@ import hashlib
 import json
 import os
 import random
+import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from tests.reliability.mounted import ENVIRONMENT, Mounted, dist
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
 _SCRIPT = Path(__file__).with_name("traffic.py")
 _END_PATIENCE = 60.0
+
+End = Callable[[Mounted], str | None]
+"""Ends a daemon, and returns what was wrong with that."""
 
 
 class Reckoning(NamedTuple):
@@ -49,6 +51,33 @@ class Reckoning(NamedTuple):
 def by_kill(mounted: Mounted) -> None:
     """End a daemon by SIGKILL; its dead mount is for the next one to replace."""
     mounted.kill()
+
+
+def _by_signal(number: signal.Signals) -> End:
+    def end(mounted: Mounted) -> str | None:
+        mounted.signal(number)
+        return None if mounted.ends() == 0 else "its exit status is not 0"
+
+    return end
+
+
+def _by_command(*command: str, check: bool = True) -> End:
+    def end(mounted: Mounted) -> str | None:
+        subprocess.run([*command, mounted.point], check=check, timeout=20)
+        return None if mounted.ends() == 0 else "its exit status is not 0"
+
+    return end
+
+
+ENDS: Final[dict[str, End]] = {
+    "SIGTERM": _by_signal(signal.SIGTERM),
+    "SIGINT": _by_signal(signal.SIGINT),
+    "fusermount3 -uz": _by_command("fusermount3", "-u", "-z"),
+    "umount -l": _by_command("umount", "-l"),
+    # It says EBUSY, and cuts everybody off.
+    "umount -f": _by_command("umount", "-f", check=False),
+}
+"""The ends that can be asked for while a mount is busy."""
 
 
 class _Clients:
@@ -113,7 +142,7 @@ def run(
     work: Path,
     seed: int,
     ends: int,
-    end: Callable[[Mounted], str | None],
+    end: End,
     *,
     each: int = 10,
     longest: float = 0.6,
