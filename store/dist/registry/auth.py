@@ -119,13 +119,12 @@ class Authorizer:
     ) -> tuple[str, float]:
         realm = challenge.parameters.get("realm", "")
         self._check_realm(realm, refusal)
-        fields = [("service", challenge.parameters.get("service", ""))]
+        service = challenge.parameters.get("service")
         # What the registry says it wants, and what it cannot know yet: another repository, to
         # mount from.
         stated = challenge.parameters.get("scope")
         wanted = [stated, *scopes[1:]] if stated else list(scopes)
-        fields += [("scope", scope) for scope in dict.fromkeys(wanted)]
-        answer = self._send(self._token_request(realm, fields))
+        answer = self._send(self._token_request(realm, service, list(dict.fromkeys(wanted))))
         return _read_token(answer)
 
     def _check_realm(self, realm: str, refusal: Response) -> None:
@@ -138,21 +137,23 @@ class Authorizer:
             reason = f"it sends credentials without TLS to {host}; --insecure allows that"
             raise Unsound(shown(refusal.url), reason)
 
-    def _token_request(self, realm: str, fields: list[tuple[str, str]]) -> Request:
+    def _token_request(self, realm: str, service: str | None, scopes: list[str]) -> Request:
         credential = self._credential()
+        fields = [("service", service)] if service else []
         if credential is not None and credential.identity_token:
             form = [
                 ("grant_type", "refresh_token"),
                 ("client_id", "contentfs"),
                 ("refresh_token", credential.identity_token),
-                ("service", fields[0][1]),
-                ("scope", " ".join(scope for _, scope in fields[1:])),
+                *fields,
+                ("scope", " ".join(scopes)),
             ]
             body = urlencode(form).encode()
             headers = {"Content-Type": "application/x-www-form-urlencoded"}
             return Request("POST", realm, headers, BytesIO(body), len(body))
         headers = {} if credential is None else {"Authorization": _basic(credential)}
-        query = urlencode(([("account", credential.user)] if credential else []) + fields)
+        account = [] if credential is None else [("account", credential.user)]
+        query = urlencode([*account, *fields, *(("scope", scope) for scope in scopes)])
         return Request("GET", f"{realm}{'&' if urlsplit(realm).query else '?'}{query}", headers)
 
 

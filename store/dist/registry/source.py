@@ -213,7 +213,8 @@ class _Blob:
             Unsound: it is another part of the blob.
         """
         if response.status == HTTPStatus.OK:
-            total = response.headers.get("Content-Length") or "*"
+            length = response.headers.get("Content-Length") or ""
+            total = length if length.isdecimal() else "*"
         elif response.status == HTTPStatus.PARTIAL_CONTENT:
             stated = (response.headers.get("Content-Range") or "").strip()
             match = _CONTENT_RANGE.fullmatch(stated)
