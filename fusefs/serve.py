@@ -19,6 +19,7 @@ from fusefs.mounterror import MountError
 from fusefs.mounts import CUT_OFF, Mount, unmount
 from fusefs.notify import notify
 from fusefs.offload import REQUESTS, in_thread
+from store.hashing import give_up
 
 _log = logging.getLogger(__name__)
 
@@ -154,8 +155,9 @@ class _Session:
             _log.warning("%s", error)
         # The loop ends by itself when the last open file is closed. If one stays open, or the
         # mount is seen in another name space too, it ends now. Requests that have begun are
-        # finished in any case.
+        # finished in any case, but for the digest of what may be a terabyte.
         await trio.sleep(_END_PATIENCE)
+        give_up()
         pyfuse3.terminate()
 
     async def leave_the_tree(self) -> None:
