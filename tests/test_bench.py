@@ -134,6 +134,14 @@ def test_everything_goes_into_the_json() -> None:
     assert found["rows"]["nothing"]["goals"]["times"]["reached"] is True
 
 
+def test_results_replace_those_before_them() -> None:
+    """In a text the results between the marks are replaced, and all around them stays."""
+    text = "before\n<!-- results -->\nold\n<!-- end of results -->\nafter\n"
+    assert report.put_between_marks(text, "new") == text.replace("old", "new")
+    with pytest.raises(ValueError, match="nothing between"):
+        report.put_between_marks("no marks", "new")
+
+
 def test_committed_figures_are_of_goals_that_there_are() -> None:
     """No committed figure is left behind by a row or goal that was renamed."""
     with open(baseline.PATH, encoding="utf-8") as file:

@@ -61,10 +61,7 @@ def main() -> int:
 
 def _tell(results: Sequence[Results], about: Mapping[str, str], notes: Sequence[str]) -> None:
     on_disk = about["file system"] != "tmpfs"
-    print("\n".join(f"{name}: {value}" for name, value in about.items()))
-    print(f"\n{report.value_table(results)}\n\n{report.goal_table(results, on_disk=on_disk)}")
-    for note in notes:
-        print(f"\n{note}")
+    print(report.whole(results, about, notes, on_disk=on_disk))
 
 
 def _write(
@@ -74,13 +71,20 @@ def _write(
     notes: Sequence[str],
 ) -> None:
     """Write the files that were asked for."""
+    on_disk = about["file system"] != "tmpfs"
     if words.json:
-        on_disk = about["file system"] != "tmpfs"
         with open(words.json, "w", encoding="utf-8") as file:
             json.dump(report.as_json(results, about, notes, on_disk=on_disk), file, indent=1)
     if words.plot:
         with open(words.plot, "w", encoding="utf-8") as file:
             file.write(plot.picture(results, about))
+    if words.docs:
+        with open(words.docs, "r+", encoding="utf-8") as file:
+            found = report.whole(results, about, notes, on_disk=on_disk)
+            text = report.put_between_marks(file.read(), found)
+            file.seek(0)
+            file.truncate()
+            file.write(text)
     if words.save_baseline:
         baseline.save(results, about["file system"])
 
@@ -98,6 +102,7 @@ def _parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     add("--list", action="store_true", help="name the rows, measure nothing")
     add("--json", metavar="FILE", help="write every value into a file")
     add("--plot", metavar="FILE.svg", help="draw the medians")
+    add("--docs", metavar="FILE.md", help="put the tables between the marks in a text")
     add("--check", action="store_true", help="fail if more than 20 %% worse than is committed")
     add("--save-baseline", action="store_true", help="commit to the figures of this run")
     words = parser.parse_args(arguments)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Final
 
 from tests.bench.model import Goal, Kind, Results, in_words
 
-_HEAD = ("row", "measured", "to reach", "reached", "")
+_BEGIN: Final = "<!-- results -->"
+_END: Final = "<!-- end of results -->"
+_HEAD: Final = ("row", "measured", "to reach", "reached", "")
 
 
 def goals_of(results: Results, *, on_disk: bool) -> Iterator[tuple[Goal, float | None]]:
@@ -43,6 +46,38 @@ def value_table(every: Iterable[Results]) -> str:
             shown = f"{median:.3g} {results.row.unit}"
             lines.append((results.row.name, case, measure, shown, spread, str(len(values))))
     return _table(lines)
+
+
+def whole(
+    every: Iterable[Results],
+    machine: Mapping[str, str],
+    notes: Sequence[str],
+    *,
+    on_disk: bool,
+) -> str:
+    """All of that as one text in Markdown, with what it ran on, and with what there is to note."""
+    every = list(every)
+    parts = [
+        ", ".join(f"{name} {value}" for name, value in machine.items()) + ".",
+        _table([("row", "work"), *((found.row.name, found.row.title) for found in every)]),
+        goal_table(every, on_disk=on_disk),
+        *notes,
+        value_table(every),
+    ]
+    return "\n\n".join(parts)
+
+
+def put_between_marks(text: str, results: str) -> str:
+    """Put results into a text, in the place of those that its marks enclose.
+
+    Raises:
+        ValueError: it has no marks.
+    """
+    before, begin, rest = text.partition(_BEGIN)
+    _, end, after = rest.partition(_END)
+    if not begin or not end:
+        raise ValueError(f"there is nothing between {_BEGIN} and {_END}")
+    return f"{before}{begin}\n{results}\n{end}{after}"
 
 
 def _table(lines: Sequence[Sequence[str]]) -> str:
