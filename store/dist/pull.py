@@ -13,7 +13,7 @@ from store.dist.images import Tree, check_size, describe, grow, read_manifest
 from store.dist.registry.errors import Unsound
 from store.dist.registry.media import Platform, parse_manifest
 from store.dist.registry.reference import Image
-from store.dist.remote import Work, add_connection, add_jobs, add_mirror, add_platforms, connect
+from store.dist.remote import Work, add_connection, add_jobs, add_mirror, add_platform, connect
 from store.dist.watch import report, watch_for
 from store.errors import StoreError
 
@@ -40,9 +40,9 @@ examples:
   dist get "$(dist pull localhost:5000/app:v1)" | jq .
 """
     parser.add_argument("image", metavar="IMAGE", help="[HOST[:PORT]/]REPOSITORY[:TAG][@DIGEST]")
-    add_platforms(
-        parser, "of an index, bring the manifest for this platform (default: this machine's)"
-    )
+    which = parser.add_mutually_exclusive_group()
+    add_platform(which, "which manifest of an index to bring (default: that for this machine)")
+    which.add_argument("--all-platforms", action="store_true", help="all that an index lists")
     add_jobs(parser)
     add_json(parser, "digest, size, mediaType, transferred; of the image last, with its image")
     add_mirror(parser)

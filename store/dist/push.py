@@ -11,7 +11,7 @@ from store.dist.images import Tree, describe, grow, read_manifest
 from store.dist.registry.errors import Refused, Unsound
 from store.dist.registry.media import choose
 from store.dist.registry.reference import Image, Repository
-from store.dist.remote import Work, add_connection, add_jobs, add_platforms, connect
+from store.dist.remote import Work, add_connection, add_jobs, add_platform, connect
 from store.dist.watch import report, watch_for
 from store.errors import StoreError
 
@@ -41,7 +41,7 @@ examples:
   dist push localhost:5000/redis:7@"$(dist pull --all-platforms docker.io/library/redis:7)"
 """
     parser.add_argument("image", metavar="IMAGE", help="HOST[:PORT]/REPOSITORY[:TAG]@DIGEST")
-    add_platforms(parser, "push that manifest of the index, not the index")
+    add_platform(parser, "push that manifest of the index, not the index")
     parser.add_argument(
         "--mount-from",
         metavar="REPOSITORY",
@@ -125,7 +125,7 @@ class _Push:
         try:
             return read_manifest(self._store, what.digest, what.media_type)
         except NotFound:
-            reason = f"lists {what.digest} for {what.platform}, which is not in the store"
+            reason = f"lists {what.digest} ({what.platform}), which is not in the store"
             hint = "pull it with --all-platforms, or push one with --platform"
             raise Unsound("the index", f"{reason}; {hint}") from None
 

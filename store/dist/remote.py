@@ -17,12 +17,12 @@ from store.dist.registry.reference import Repository
 from store.dist.units import duration
 
 if TYPE_CHECKING:
-    from argparse import ArgumentParser, Namespace
+    from argparse import ArgumentParser, Namespace, _ActionsContainer
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from store.dist.registry.retry import Notify
 
-__all__ = ["Work", "add_connection", "add_jobs", "add_mirror", "add_platforms", "connect"]
+__all__ = ["Work", "add_connection", "add_jobs", "add_mirror", "add_platform", "connect"]
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -69,11 +69,9 @@ def add_mirror(parser: ArgumentParser) -> None:
     )
 
 
-def add_platforms(parser: ArgumentParser, help_text: str) -> None:
-    """Add the choice of platforms."""
-    which = parser.add_mutually_exclusive_group()
-    which.add_argument("--platform", metavar="OS/ARCH[/VARIANT]", type=_platform, help=help_text)
-    which.add_argument("--all-platforms", action="store_true", help="all that an index lists")
+def add_platform(parser: _ActionsContainer, help_text: str) -> None:
+    """Add the choice of one platform."""
+    parser.add_argument("--platform", metavar="OS/ARCH[/VARIANT]", type=_platform, help=help_text)
 
 
 def add_jobs(parser: ArgumentParser) -> None:

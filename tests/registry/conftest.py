@@ -43,7 +43,8 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
 @pytest.fixture
 def repository(request: pytest.FixtureRequest) -> str:
     """The name of this test's own repository."""
-    letters = [c if c.isalnum() else "-" for c in request.node.name.lower()]
+    name = f"{request.node.path.stem} {request.node.name}".lower()
+    letters = [c if c.isalnum() else "-" for c in name]
     return f"tests/{''.join(letters).strip('-').replace('--', '-')}"[:120].rstrip("-")
 
 
