@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json as json_module
 import sys
 import threading
 import time
@@ -190,10 +191,8 @@ class Events(Watch):
             self._write({"message": message})
 
     def _write(self, event: dict[str, object]) -> None:
-        import json  # noqa: PLC0415 - needed by those who write JSON
-
         if sys.stderr is not None:
-            sys.stderr.write(json.dumps(event) + "\n")
+            sys.stderr.write(json_module.dumps(event) + "\n")
             sys.stderr.flush()
 
 

@@ -60,7 +60,7 @@ class Patience:
             raise error
         asked = error.retry_after if isinstance(error, Refused) else None
         longest = min(_LONGEST, _FIRST * 2**self._used)
-        seconds = longest * random.uniform(0.5, 1) if asked is None else asked  # noqa: S311
+        seconds = longest * random.uniform(0.5, 1) if asked is None else asked  # noqa: S311 - no secret
         if seconds > _LONGEST_ASKED:
             raise error
         self._used += 1
