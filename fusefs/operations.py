@@ -322,15 +322,16 @@ class ContentOperations(pyfuse3.Operations):
         file = self._files[fh]
         if isinstance(file, OpenIngest):
             file.releasing = True
-            trio.lowlevel.spawn_system_task(self._put_down, fh)
-        else:
-            await self._release(fh)
+            if not file.is_blob:
+                trio.lowlevel.spawn_system_task(self._put_down, fh)
+                return
+        await self._release(fh)
+        self._ingests.let_go()
 
     async def _put_down(self, fh: int) -> None:
         with contextlib.suppress(FUSEError):
             async with self._closing:
                 await answering(self._release)(fh)
-        self._ingests.let_go()
 
     async def _release(self, fh: int) -> None:
         file = self._files.get(fh)

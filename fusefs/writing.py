@@ -82,6 +82,11 @@ class OpenIngest:
 
     # ---------------------------------------------------------------------------------- looking
 
+    @property
+    def is_blob(self) -> bool:
+        """Whether it was committed, and nothing is left to decide."""
+        return self._writer is None
+
     def stat(self) -> os.stat_result | None:
         """The stat of the data at this moment; None once it is a blob."""
         if self._still is not None:
