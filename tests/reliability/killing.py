@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -35,7 +36,7 @@ class Reckoning(NamedTuple):
         stored: blobs that were acknowledged.
         read: blobs that were read whole, and right.
         aborted: ingests that were aborted.
-        resumed: ingests that were unfinished at the last kill, and resumed.
+        resumed: ingests that were unfinished at an end, and gone on with.
         faults: promises that were broken, a line each.
     """
 
@@ -190,9 +191,11 @@ def run(
     finally:
         clients.end()
         mounted.stop()
-    count = {what: sum(r["what"] == what for r in records) for what in ("stored", "aborted")}
+    count = Counter(record["what"] for record in records)
     read = sum(r["count"] for r in records if r["what"] == "read")
-    return Reckoning(done, slowest, count["stored"], read, count["aborted"], resumed, faults)
+    return Reckoning(
+        done, slowest, count["stored"], read, count["aborted"], count["resumed"] + resumed, faults
+    )
 
 
 def _judge(mounted: Mounted, records: list[dict[str, Any]]) -> list[str]:

@@ -149,6 +149,8 @@ class Client:
                 broken(f"{path.name} has {have} bytes, {self.acknowledged} were acknowledged")
             if os.pread(fd, have, 0) != content[:have]:
                 broken(f"the first {have} bytes of {path.name} are not what was written")
+            if self.acknowledged:
+                self._record.write(json.dumps({"what": "resumed"}) + "\n")
             self.acknowledged = have
             while self.acknowledged < len(content):
                 end = self.acknowledged + self._chance.choice((1_000, 100_000, 1_000_000))

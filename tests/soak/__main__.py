@@ -26,6 +26,7 @@ _RUNS: Final[dict[str, Callable[[Path, int], runs.Outcome]]] = {
     "ends": runs.ends,
     "crowd": runs.crowd,
     "memory": runs.memory,
+    "fuzz": runs.fuzz,
     "power-ext4": runs.power("ext4"),
     "power-xfs": runs.power("xfs"),
     "power-btrfs": runs.power("btrfs"),

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from tests.reliability import crowds
 from tests.reliability.disks import mounted_disk
+from tests.reliability.fuzzing import fuzz_mount, outside
 from tests.reliability.killing import ENDS, Reckoning, by_kill, run
 from tests.reliability.mounted import Mounted
 from tests.reliability.power.sweep import record, sweep
 
 _MOMENTS: Final = 200
+_FUZZ_SECONDS: Final = 600.0
 
 
 class Outcome(NamedTuple):
@@ -53,7 +56,7 @@ def _reckoned(reckonings: list[Reckoning]) -> Outcome:
         "blobs acknowledged": sum(each.stored for each in reckonings),
         "blobs read": sum(each.read for each in reckonings),
         "ingests aborted": sum(each.aborted for each in reckonings),
-        "ingests resumed at the end": sum(each.resumed for each in reckonings),
+        "ingests resumed": sum(each.resumed for each in reckonings),
     }
     return Outcome(numbers, [fault for each in reckonings for fault in each.faults])
 
@@ -95,6 +98,26 @@ def memory(work: Path, seed: int) -> Outcome:
     return Outcome(
         numbers, [f"grew by {grown} bytes in its second half"] if grown > 1 << 20 else []
     )
+
+
+def fuzz(work: Path, seed: int) -> Outcome:
+    """Ten minutes of random system calls."""
+    mounted = Mounted(work, watched=True)
+    try:
+        mounted.start()
+        seen = fuzz_mount(mounted, _FUZZ_SECONDS, seed)
+        faults = outside(mounted.root)
+        crowds.nothing_left(mounted)
+        if mounted.terminate():
+            faults.append("the exit status is not 0")
+    except AssertionError as fault:
+        return Outcome({}, [str(fault)])
+    finally:
+        mounted.stop()
+    ended = Counter[str]()
+    for how, times in seen.items():
+        ended[how.partition(": ")[2]] += times
+    return Outcome({"calls": seen.total(), "ended": dict(ended.most_common())}, faults)
 
 
 # ------------------------------------------------------------------------------------- the power
