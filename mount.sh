@@ -66,7 +66,7 @@ unmount() {
         *) die "not a mount of contentfs: $1" ;;
     esac
     if is_root; then
-        umount -- "$1" || exit 1
+        umount -R -- "$1" || exit 1 # with what -o native_blobs has bound inside
     else
         fusermount3 -u -- "$1"
     fi

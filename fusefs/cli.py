@@ -38,6 +38,11 @@ options of -o (repeatable, joined by commas):
   umask=OCTAL      take these permissions from all files shown, as umask=027
   uid=USER         show all files as owned by a user, by name or number
   gid=GROUP        the same for the group
+  native_blobs     root only: the kernel reads blobs by itself, as fast as the files in ROOT/blobs,
+                   which is bound read-only over blobs/. Blobs are then shown just as they are
+                   stored: without extended attributes, not with allow_delete, umask, uid or gid;
+                   changes fail with EROFS. To unmount: umount with an absolute path, umount -R or
+                   -l, fusermount3 -uz, a signal; for others the bind is in the way (EBUSY)
   noexec, dev, suid, sync, noatime, nodiratime and the words that only mount(8) needs (auto,
   nofail, _netdev, x-systemd.automount, ...) mean what they mean for every mount.
 

@@ -18,6 +18,7 @@ from fusefs import loop
 from fusefs.firstanswer import FirstAnswer
 from fusefs.mounterror import MountError
 from fusefs.mounts import FILESYSTEM_TYPE, Mount, topmost
+from fusefs.native import NativeBlobs, NativeOperations, make_folders
 from fusefs.operations import ContentOperations
 from fusefs.options import MountOptions
 from fusefs.serve import ENDING_SIGNALS, serve
@@ -60,9 +61,12 @@ def run(request: Request, ready: Callable[[], None]) -> int:
         store = Store(request.root, read_only=request.options.read_only)
     except (OSError, StoreError) as error:
         raise MountError(f"cannot open the store {request.root}: {error}") from error
+    if request.options.native_blobs:
+        make_folders(store)
     # From here to the end a signal must find somebody who unmounts.
     signal.pthread_sigmask(signal.SIG_BLOCK, ENDING_SIGNALS)
-    operations = ContentOperations(
+    kind = NativeOperations if request.options.native_blobs else ContentOperations
+    operations = kind(
         store,
         allow_delete=request.options.allow_delete,
         read_only=request.options.read_only,
@@ -71,7 +75,12 @@ def run(request: Request, ready: Callable[[], None]) -> int:
         gid=request.options.gid,
     )
     mount, connection = _mount(operations, request)
-    answer = FirstAnswer(request.point)
+    then = None
+    if isinstance(operations, NativeOperations):
+        programs = "noexec" not in request.options.kernel
+        operations.native = NativeBlobs(store.layout.blobs, mount, programs=programs)
+        then = operations.native.bind
+    answer = FirstAnswer(request.point, then)
     gc.freeze()
     gc.enable()
     try:

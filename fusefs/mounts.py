@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import dataclasses
 import errno
@@ -68,6 +69,8 @@ def topmost(point: str) -> Mount | None:
 def unmount(mount: Mount, *, lazy: bool = False) -> bool:
     """Take a mount away; asks the kernel, so never call it from the thread that serves it.
 
+    What is mounted inside it goes before it, as far as that is not busy.
+
     Args:
         mount: The mount, wherever it has been moved to since.
         lazy: Detach it from the tree at once, though files on it are open. They stay usable as
@@ -89,6 +92,11 @@ def unmount(mount: Mount, *, lazy: bool = False) -> bool:
             f"cannot unmount {here.point}: a {above.kind} is mounted on top of it;"
             f" unmount that first (umount {here.point})"
         )
+    if not lazy:  # else the kernel sees to it
+        for inner in read_mounts():
+            if inner.parent == here.ident:
+                with contextlib.suppress(MountError):
+                    unmount(inner)
     reason = _umount2(here.point, lazy=lazy)
     if reason == os.strerror(errno.EPERM):
         reason = _fusermount(here.point, lazy=lazy)

@@ -48,6 +48,7 @@ class MountOptions:
         allow_root: Root may use the mount beside the user who mounts.
         read_only: Nothing may be changed, neither in the store nor through the mount.
         allow_delete: Blobs may be deleted through the mount.
+        native_blobs: The kernel is to read blobs without asking us.
         umask: Permission bits taken from every file shown, or None for the store's own.
         uid: The owner shown for every file, or None for the stored one.
         gid: The group shown for every file, or None for the stored one.
@@ -58,6 +59,7 @@ class MountOptions:
     allow_root: bool = False
     read_only: bool = False
     allow_delete: bool = False
+    native_blobs: bool = False
     umask: int | None = None
     uid: int | None = None
     gid: int | None = None
@@ -78,7 +80,7 @@ def parse_options(texts: Iterable[str]) -> MountOptions:
             (`ro,rw`), the last one counts.
 
     Raises:
-        OptionError: An option is unknown or malformed, or `allow_other` and `allow_root` meet.
+        OptionError: An option is unknown or malformed, or two of them exclude each other.
     """
     ours: dict[str, bool | int] = {}
     switches: dict[tuple[str, ...], str] = {}
@@ -95,6 +97,10 @@ def parse_options(texts: Iterable[str]) -> MountOptions:
             raise _unknown(option)
     if ours.get("allow_other") and ours.get("allow_root"):
         raise OptionError("allow_other and allow_root exclude each other: choose one")
+    if ours.get("native_blobs"):
+        for name in ("allow_delete", *_VALUES):
+            if name in ours:
+                raise OptionError(f"native_blobs shows blobs just as they are stored: no {name}")
     kernel = tuple(word for row, word in switches.items() if word != row[0])
     return MountOptions(**ours, kernel=kernel)  # type: ignore[arg-type]
 
@@ -139,6 +145,7 @@ _FLAGS = {
     "allow_other": ("allow_other", True),
     "allow_root": ("allow_root", True),
     "allow_delete": ("allow_delete", True),
+    "native_blobs": ("native_blobs", True),
     "ro": ("read_only", True),
     "rw": ("read_only", False),
 }

@@ -19,6 +19,7 @@ from fusefs.options import MountOptions, OptionError, parse_options
         ("ro,rw", MountOptions()),
         ("rw,ro", MountOptions(read_only=True)),
         ("allow_other,allow_delete", MountOptions(allow_other=True, allow_delete=True)),
+        ("native_blobs,ro", MountOptions(native_blobs=True, read_only=True)),
         ("allow_root", MountOptions(allow_root=True)),
         ("noexec,dev,suid,noatime", MountOptions(kernel=("noexec", "dev", "suid", "noatime"))),
         ("noexec,exec,nodev,dev", MountOptions(kernel=("dev",))),
@@ -64,6 +65,10 @@ def test_repeated_options_add_up() -> None:
         ("gid=no-such-group-here", "no-such-group-here"),
         ("gid=a\0b", "gid="),
         ("allow_other,allow_root", "exclude each other"),
+        ("native_blobs,allow_delete", "allow_delete"),
+        ("umask=0,native_blobs", "umask"),
+        ("native_blobs,uid=0", "uid"),
+        ("native_blobs,gid=0", "gid"),
     ],
 )
 def test_what_is_wrong_is_named(text: str, named: str) -> None:
