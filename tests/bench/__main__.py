@@ -50,6 +50,8 @@ def main() -> int:
     rows = [row for name, row in ROWS.items() if not words.only or name in words.only]
     with Lab(words.dir, quick=words.quick) as lab:
         about = machine.describe(lab.folder)
+        if machine.is_busy():
+            lab.note("Other programs were at work on this machine; run it again when they are not.")
         results = run_rows(lab, rows, words.rounds)
     _tell(results, about, lab.notes)
     _write(words, results, about, lab.notes)

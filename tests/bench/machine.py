@@ -10,6 +10,8 @@ from typing import Final
 
 from tests.bench.lab import ENVIRONMENT
 
+_BUSY: Final = 0.5  # runnable processes
+
 # A command, and the word of its first line that is the version.
 _VERSIONS: Final = {
     "coreutils": (("cp", "--version"), -1),
@@ -38,10 +40,16 @@ def describe(folder: str) -> dict[str, str]:
         "file system": file_system(folder),
         "cores": f"{os.cpu_count()} ({models[0] if models else platform.machine()})",
         "memory": f"{memory:.0f} GiB",
+        "load before": f"{os.getloadavg()[0]:.1f}",
         "Python": platform.python_version(),
         **{name: version(name) for name in ("pyfuse3", "trio", "filelock")},
         **{name: _first_word(*how) for name, how in _VERSIONS.items()},
     }
+
+
+def is_busy() -> bool:
+    """Whether other programs are at work, so that what is measured now says little."""
+    return os.getloadavg()[0] > _BUSY
 
 
 def _first_word(command: tuple[str, ...], place: int) -> str:
