@@ -36,7 +36,7 @@ _log = logging.getLogger(__name__)
 _PATIENCE: Final = 0.25
 _PATIENCE_STEP: Final = 0.01
 # For the RELEASE that follows what looks like the last close.  It comes within milliseconds; all
-# of this is waited only where somebody keeps a descriptor open that he has made a copy of.
+# of this is waited only right after the close of a copy of a descriptor that stays open.
 _RELEASE_PATIENCE: Final = 0.5
 
 _Args = TypeVarTuple("_Args")
@@ -341,11 +341,13 @@ class IngestView:
         handle = None if node is None else node.writer
         if handle is None:
             return
+        if not handle.releasing and (changing or handle.undecided):
+            until = handle.flushed + _RELEASE_PATIENCE
+            if trio.current_time() < until:
+                with trio.move_on_at(until):
+                    await handle.ended.wait()
         if handle.releasing:
             await handle.ended.wait()
-        elif handle.undecided or (changing and handle.flushed):
-            with trio.move_on_after(_RELEASE_PATIENCE):
-                await handle.ended.wait()
 
     async def _patiently(
         self, refs: Sequence[Ref], function: Callable[[*_Args], _Result], *args: *_Args

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import math
 import os
 import time
 from typing import TYPE_CHECKING, Final
@@ -51,7 +52,8 @@ class OpenIngest:
     Attributes:
         node: the ingest.
         turn: who uses the writer; see the module.
-        flushed: a FLUSH came and no write since: it may have been the last close.
+        flushed: when a FLUSH was answered, by trio's clock, if no write came since: it may have
+            been the last close.
         undecided: such a FLUSH left the verdict to the RELEASE.
         releasing: the RELEASE has come.
         ended: set when its work is done.
@@ -62,7 +64,7 @@ class OpenIngest:
     ) -> None:
         self.node = node
         self.turn = Turn()
-        self.flushed = False
+        self.flushed = -math.inf
         self.undecided = False
         self.releasing = False
         self.ended = trio.Event()
@@ -142,7 +144,7 @@ class OpenIngest:
     def _changed(self) -> None:
         self._dirty = self._unsynced = True
         self._refused = None
-        self.flushed = self.undecided = False
+        self.flushed, self.undecided = -math.inf, False
 
     async def sync(self) -> None:
         """Make the bytes so far durable; a blob is."""
@@ -180,20 +182,25 @@ class OpenIngest:
         """
         async with self.turn:
             wrote, self._dirty = self._dirty, False
-            self.flushed = True
-            writer = self._writer
-            if writer is None or not self._is_to_be_judged(writer):
-                return
-            if not wrote and writer.lag > _LITTLE:
-                # `>>` flushes at once: that must not hash all that an earlier mount has left.
-                writer.catch_up()
-                self.undecided = True
-                return
             try:
-                await self._commit(writer)
-            except Rejected:
-                if wrote:
-                    raise
+                await self._judge(wrote=wrote)
+            finally:
+                self.flushed = trio.current_time()
+
+    async def _judge(self, *, wrote: bool) -> None:
+        writer = self._writer
+        if writer is None or not self._is_to_be_judged(writer):
+            return
+        if not wrote and writer.lag > _LITTLE:
+            # `>>` flushes at once: that must not hash all that an earlier mount has left.
+            writer.catch_up()
+            self.undecided = True
+            return
+        try:
+            await self._commit(writer)
+        except Rejected:
+            if wrote:
+                raise
 
     async def release(self) -> None:
         """The last of the descriptors was closed: decide, and let go of the ref."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar, Final
 
 from hypothesis import Phase, settings
@@ -347,15 +347,16 @@ class MountMachine(RuleBasedStateMachine):
         assert found == digest_of(self.ingests[ref].data)
 
 
-def test_a_mount_is_what_its_model_says(new_mount: Callable[..., Mount]) -> None:
+def test_a_mount_is_what_its_model_says(tmp_path: Path) -> None:
     """Whatever is done to a mount, in whatever order, it shows what a dictionary would."""
-    MountMachine.mount = new_mount()
+    MountMachine.mount = Mount(tmp_path)
     MountMachine.other = Other()
     # A failure is shown as it was found: to shrink it would take minutes, for what waits.
     MountMachine.TestCase.settings = settings(
-        max_examples=settings().max_examples // 3, stateful_step_count=40, phases=[Phase.generate]
+        max_examples=settings().max_examples // 2, stateful_step_count=40, phases=[Phase.generate]
     )
     try:
         MountMachine.TestCase("runTest").runTest()
     finally:
         MountMachine.other.end()
+        MountMachine.mount.close()
