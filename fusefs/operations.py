@@ -214,7 +214,9 @@ class ContentOperations(pyfuse3.Operations):
     async def fsyncdir(self, fh: int, datasync: bool) -> None:
         """FSYNCDIR: what is committed is durable already, so this is about the ingests' names."""
         if not self._read_only:
-            await in_thread(self._store.ingests.sync)
+            # A folder that is not there has no names yet.
+            with contextlib.suppress(FileNotFoundError):
+                await in_thread(self._store.ingests.sync)
 
     # -------------------------------------------------------------------------------------- files
 

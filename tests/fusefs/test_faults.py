@@ -6,6 +6,7 @@ import errno
 import os
 import sys
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -22,6 +23,7 @@ from tests.fusefs.mounted import (
     Mount,
     append,
     digest_of,
+    expect,
     refused,
     until,
 )
@@ -181,6 +183,31 @@ def test_a_slow_disk_makes_nobody_busy(new_mount: Callable[..., Mount], tmp_path
     trigger.unlink()
     assert failures == []
     assert all(ref.read_bytes() == b"bytesbytes" for ref in refs)
+
+
+def test_who_asks_for_durable_bytes_waits_for_the_disk(
+    new_mount: Callable[..., Mount], tmp_path: Path
+) -> None:
+    """fsync, O_SYNC, O_DSYNC and a commit wait for the disk's answer; a plain write does not."""
+    mount, trigger = breaking(new_mount, tmp_path, "store.disk:fsync", "0.2")
+    trigger.touch()
+
+    def seconds(call: Callable[[], object]) -> float:
+        begun = time.monotonic()
+        call()
+        return time.monotonic() - begun
+
+    for flags in (0, os.O_SYNC, os.O_DSYNC):
+        ref = mount.ref()
+        fd = os.open(ref, os.O_WRONLY | os.O_CREAT | flags)
+        for i in range(3):
+            taken = seconds(lambda fd=fd: os.write(fd, b"x"))  # type: ignore[misc]
+            assert (taken >= 0.2) == bool(flags)
+            assert seconds(lambda fd=fd: os.fsync(fd)) >= 0.2  # type: ignore[misc]
+            assert seconds(lambda fd=fd: os.fdatasync(fd)) >= 0.2, i  # type: ignore[misc]
+        assert seconds(lambda ref=ref: expect(ref, b"xxx")) < 0.2  # type: ignore[misc]
+        assert seconds(lambda fd=fd: os.close(fd)) >= 0.2  # type: ignore[misc]
+        mount.stored(b"xxx").unlink()
 
 
 def subclasses(kind: type[StoreError]) -> set[type[StoreError]]:

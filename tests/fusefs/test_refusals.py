@@ -464,6 +464,23 @@ def test_a_write_beyond_the_expected_size_leaves_nothing_of_it(mount: Mount) -> 
     assert ref.read_bytes() == b"1234567890"
 
 
+def test_a_large_write_beyond_the_expected_size(mount: Mount) -> None:
+    """The kernel hands a large write over in pieces: those that fit are taken, the next is not."""
+    mib = 1024 * 1024
+    total = 5 * mib // 2
+    ref = mount.ref()
+    with open(ref, "wb", buffering=0) as file:
+        os.setxattr(ref, EXPECTED_SIZE, b"%d" % total)
+        # A piece has as many pages as a MiB, of which the first need not be used from its start.
+        taken = file.write(b"x" * 3 * mib)
+        assert 2 * mib - 8192 < taken <= 2 * mib
+        with refused(errno.EFBIG):
+            file.write(b"x" * mib)
+        assert file.write(b"x" * (total - taken)) == total - taken
+    assert ref.stat().st_size == total
+    ref.unlink()
+
+
 def test_what_another_process_holds_is_busy_after_some_patience(mount: Mount) -> None:
     """A ref that another process holds is EBUSY, after a quarter of a second at the most."""
     ref = mount.ref()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import stat
 import subprocess
@@ -171,6 +172,60 @@ def test_a_mapped_reader_sees_what_is_appended(mount: Mount) -> None:
     ref.write_bytes(b"y" * 500)
     assert ref.read_bytes() == b"y" * 500
     ref.unlink()
+
+
+def test_tail_follows_an_ingest(mount: Mount) -> None:
+    """`tail -f` prints what is appended, as it is appended."""
+    ref = mount.ref()
+    append(ref, b"one\n")
+    with subprocess.Popen(
+        ["tail", "-n", "+1", "-s", "0.01", "-f", ref], stdout=subprocess.PIPE
+    ) as tail:
+        assert tail.stdout is not None
+        assert tail.stdout.readline() == b"one\n"
+        append(ref, b"two\n")
+        assert tail.stdout.readline() == b"two\n"
+        tail.terminate()
+    ref.unlink()
+
+
+def test_the_folders_can_be_synced(new_mount: Callable[..., Mount]) -> None:
+    """Fsync of every folder succeeds, also while nothing of it is on disk."""
+    mount = new_mount()
+    for folder in (mount.point, mount.blobs, mount.blobs / "sha256", mount.ingest):
+        fd = os.open(folder, os.O_RDONLY)
+        os.fsync(fd)
+        os.close(fd)
+    assert list(mount.root.iterdir()) == []
+    subprocess.run(["sync", "-f", mount.point], check=True)
+
+
+def test_access(new_mount: Callable[..., Mount]) -> None:
+    """access(2) tells what is offered: blobs to read, ingests to read and write."""
+    mount = new_mount()
+    put(mount.root, b"some content")
+    append(mount.ingest / "r", b"x")
+    offered = {
+        mount.point: "rx",
+        mount.blobs / "sha256": "rx",
+        mount.ingest: "rwx",
+        mount.blob(b"some content"): "r",
+        mount.ingest / "r": "rw",
+    }
+    modes = {"r": os.R_OK, "w": os.W_OK, "x": os.X_OK}
+    for path, letters in offered.items():
+        assert "".join(each for each in modes if os.access(path, modes[each])) == letters
+
+
+def test_locks(mount: Mount, content: bytes) -> None:
+    """flock(2) and fcntl(2) locks work among those who use the mount."""
+    with open(mount.blob(content), "rb") as first, open(mount.blob(content), "rb") as second:
+        fcntl.flock(first, fcntl.LOCK_EX)
+        with refused(errno.EAGAIN):
+            fcntl.flock(second, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(first, fcntl.LOCK_UN)
+        fcntl.flock(second, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.lockf(first, fcntl.LOCK_SH | fcntl.LOCK_NB)
 
 
 # ----------------------------------------------------------------------------------- inode numbers
