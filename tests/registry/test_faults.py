@@ -80,9 +80,10 @@ def test_silence(
     layer = image.blobs[1]
     proxy.fail(layer.digest, stall(20_000, events))
 
-    dist("pull", "--timeout", "1s", name)
+    done = dist("pull", "--timeout", "3s", name)
 
     holds(dist, image.everything)
+    assert "silent for 3 s; trying again" in done.stderr.decode()
     assert [get.headers.get("range") for get in proxy.gets(layer.digest)] == [None, "bytes=20000-"]
 
 
@@ -169,12 +170,11 @@ def test_a_blob_that_became_shorter(
     with dist.store.writer(layer.digest) as writer:
         writer.write(layer.data[:40_000])
     registry.blob(layer.digest).write_bytes(layer.data[:30_000])
-    begun = time.monotonic()
 
     complaint = dist("pull", f"{registry.host}/{repository}", code=1).stderr.decode()
 
     assert "the registry's copy ends at byte" in complaint
-    assert time.monotonic() - begun < 10
+    assert complaint.count("\n") == 2
 
 
 @pytest.mark.parametrize("kind", ["manifest", "layer"])
@@ -197,11 +197,7 @@ def test_corruption_on_the_registrys_disk(
 
 def test_a_misspelled_host_is_not_waited_for(dist: Dist) -> None:
     """Where nobody ever answered, nothing is tried again."""
-    begun = time.monotonic()
-
-    dist.error("pull", f"127.0.0.1:{free_port()}/a")
-
-    assert time.monotonic() - begun < 5
+    assert "trying again" not in dist.error("pull", f"127.0.0.1:{free_port()}/a")
 
 
 def test_a_full_disk_is_no_fault_of_the_registry(

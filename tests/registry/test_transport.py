@@ -21,8 +21,8 @@ from tests.registry.server import Heard, QuietHandler, answer, hear, running, se
 
 @pytest.fixture
 def curl() -> Iterator[Curl]:
-    """A client that gives up after a second of silence."""
-    with closing(Curl(Options(timeout=1), threading.Event())) as curl:
+    """A client."""
+    with closing(Curl(Options(), threading.Event())) as curl:
         yield curl
 
 
@@ -145,7 +145,7 @@ def test_cancelled(events: threading.Event) -> None:
         events.set()
 
 
-def test_silence(curl: Curl, events: threading.Event) -> None:
+def test_silence(events: threading.Event) -> None:
     """A server that takes a request and says nothing is given up."""
 
     class Handler(QuietHandler):
@@ -153,7 +153,8 @@ def test_silence(curl: Curl, events: threading.Event) -> None:
             events.wait(20)
 
     with serving(Handler) as url:
-        with pytest.raises(Unreachable, match="silent") as caught:
+        curl = Curl(Options(timeout=1), threading.Event())
+        with closing(curl), pytest.raises(Unreachable, match="silent") as caught:
             curl.send(Request("GET", url))
         events.set()
     assert caught.value.transient
