@@ -16,12 +16,14 @@ class _Promises:
 
     Attributes:
         stored: the blobs that must be there.
+        foreign: the blobs that another program has written: whole only once they are stored.
         synced: for each name that a synced ingest began with, its key and its durable bytes.
         names: the names that it may have by now.
     """
 
     def __init__(self, marks: list[str]) -> None:
         self.stored: set[str] = set()
+        self.foreign: set[str] = set()
         self.synced: dict[str, tuple[str, int]] = {}
         self.names: dict[str, set[str]] = {}
         for mark in marks:
@@ -30,6 +32,8 @@ class _Promises:
                 self.stored.add(words[0])
             elif verb == "deleting":
                 self.stored.discard(words[0])
+            elif verb == "foreign":
+                self.foreign.add(words[0])
             elif verb == "synced":
                 self.synced[words[0]] = (words[1].replace("_", " "), int(words[2]))
                 self.names[words[0]] = {words[0]}
@@ -42,7 +46,7 @@ class _Promises:
 def judge(root: Path, marks: list[str]) -> list[str]:
     """Look at a store as it was left, resume and commit or remove its ingests, and tell faults."""
     promises = _Promises(marks)
-    faults = _blobs(root, promises.stored)
+    faults = _blobs(root, promises)
     store = Store(root)
     listed = {status.ref.text: status.offset for status in store.active()}
     for began, (key, size) in promises.synced.items():
@@ -57,18 +61,20 @@ def judge(root: Path, marks: list[str]) -> list[str]:
     for ref in listed:
         store.abort(ref)
     faults += [f"ingest {status.ref} cannot be removed" for status in store.active()]
-    faults += _blobs(root, promises.stored)
+    faults += _blobs(root, promises)
     return faults
 
 
-def _blobs(root: Path, wanted: set[str]) -> list[str]:
+def _blobs(root: Path, promises: _Promises) -> list[str]:
     folder = root / "blobs" / "sha256"
     there = set(os.listdir(folder)) if folder.exists() else set()
     wrong = [
-        name for name in there if hashlib.sha256((folder / name).read_bytes()).hexdigest() != name
+        name
+        for name in there - (promises.foreign - promises.stored)
+        if hashlib.sha256((folder / name).read_bytes()).hexdigest() != name
     ]
     return [f"blob {name} has other bytes" for name in wrong] + [
-        f"blob {name} was acknowledged and is gone" for name in wanted - there
+        f"blob {name} was acknowledged and is gone" for name in promises.stored - there
     ]
 
 

@@ -8,6 +8,7 @@ mark                       says
 =========================  ================================================================
 ``stored DIGEST``          the blob is there, durably
 ``deleting DIGEST``        it need not be there any more
+``foreign DIGEST``         another program writes it, in place, and does not sync it
 ``synced REF KEY SIZE``    the first SIZE bytes of the content of KEY are in the ingest, durably
 ``moving REF REF``         the ingest may be under either from now on
 ``ending REF``             the ingest need not be there any more
@@ -113,6 +114,7 @@ class Worker:
     def _put_there_by_another(self, key: str, content: bytes) -> None:
         """The blob is there already, written by a program that did not sync it."""
         blob = Path(self._store.layout.blobs, "sha256", hashlib.sha256(content).hexdigest())
+        self._mark(f"foreign {blob.name}")
         with contextlib.suppress(FileExistsError), blob.open("xb") as file:
             file.write(content)
         self._path(self._named(content)).write_bytes(content)
