@@ -84,10 +84,15 @@ class IngestView:
 
     async def getattr(self, inode: int) -> EntryAttributes:
         """The attributes of an ingest, or of what it has become."""
+        node = await self.at_rest(inode)
+        return self.look(node)
+
+    async def at_rest(self, inode: int) -> IngestNode:
+        """The node of a number, when a close that came before has done its work."""
         node = self.nodes.at(inode)
         if node.state == LIVE:
             await self._after_close(node.ref, changing=False)
-        return self.look(node)
+        return node
 
     def look(self, node: IngestNode) -> EntryAttributes:
         """The attributes of a node at this moment."""
@@ -210,8 +215,13 @@ class IngestView:
         handle = OpenIngest(self._store, self.nodes, node, writer, flags)
         node.writer = handle
         node.processes.add(thread_group(pid))
-        if flags & os.O_TRUNC:
-            await handle.truncate(0)
+        try:
+            if flags & os.O_TRUNC:
+                await handle.truncate(0)
+        except BaseException:
+            # The kernel will not send a RELEASE for what it has not opened.
+            await handle.release()
+            raise
         return handle
 
     # ------------------------------------------------------------------------------ by name: change
@@ -317,7 +327,12 @@ class IngestView:
     def _committed(self, node: IngestNode, digest: Digest | None, pid: int) -> None:
         if digest is None:
             return
-        found = self._store.blobs.stat(digest)
+        try:
+            found = self._store.blobs.stat(digest)
+        except NotFound:
+            # Deleted as soon as it was there.
+            self.nodes.aborted(node.ref)
+            return
         node.processes.add(thread_group(pid))
         self.nodes.committed(node, digest, found)
         _log.info("committed %s, %d bytes, from ingest %s", digest, found.st_size, node.ref)

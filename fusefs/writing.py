@@ -16,6 +16,7 @@ request of a handle is served after another; `_still` is what others see of it m
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import logging
 import math
@@ -28,7 +29,7 @@ from pyfuse3 import FUSEError
 
 from fusefs.offload import in_thread
 from fusefs.turn import Turn
-from store import Digest, Rejected, StoreError, Writer
+from store import Digest, NotFound, Rejected, StoreError, Writer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -75,6 +76,7 @@ class OpenIngest:
         self._digest: Digest | None = None
         self._blob: int | None = None
         self._synchronous = bool(flags & _SYNCHRONOUS)
+        self._readable = flags & os.O_ACCMODE == os.O_RDWR
         self._dirty = False
         self._unsynced = False
         # What the last verdict of no was about, for as long as nothing of it has changed.
@@ -100,12 +102,10 @@ class OpenIngest:
         async with self.turn:
             if self._writer is not None:
                 fd = self._writer.fileno()
-            else:
-                if self._blob is None and self._digest is not None:
-                    self._blob = self._store.blobs.open(self._digest)
-                if self._blob is None:
-                    raise FUSEError(errno.EIO)
+            elif self._blob is not None:
                 fd = self._blob
+            else:
+                raise FUSEError(errno.EBADF)
             return await reader.read(fd, offset, size, os.fstat(fd).st_size)
 
     async def digest(self) -> Digest:
@@ -244,18 +244,23 @@ class OpenIngest:
 
     async def _commit(self, writer: Writer) -> None:
         begun = time.monotonic()
-        self._still = os.fstat(writer.fileno())
+        self._still = found = os.fstat(writer.fileno())
+        # Who may read goes on to, even where the blob is deleted the moment that it is there.
+        blob = _opened_again(writer.fileno()) if self._readable else None
         try:
             digest = await in_thread(writer.commit)
-            found = self._store.blobs.stat(digest)
-        except Rejected as verdict:
-            self._refused = _subject(writer)
-            _log.warning("refused %s", verdict)
+        except BaseException as error:
+            if blob is not None:
+                os.close(blob)
+            if isinstance(error, Rejected):
+                self._refused = _subject(writer)
+                _log.warning("refused %s", error)
             raise
         finally:
             self._still = None
-        self._writer = None
-        self._digest = digest
+        self._writer, self._digest, self._blob = None, digest, blob
+        with contextlib.suppress(NotFound):
+            found = self._store.blobs.stat(digest)
         self._nodes.committed(self.node, digest, found)
         _log.info(
             "committed %s, %d bytes, from ingest %s in %.3f s",
@@ -265,6 +270,10 @@ class OpenIngest:
 
 def _subject(writer: Writer) -> tuple[int, Digest | None, int | None]:
     return writer.offset, writer.expected, writer.total
+
+
+def _opened_again(fd: int) -> int:
+    return os.open(f"/proc/self/fd/{fd}", os.O_RDONLY)
 
 
 def _close(writer: Writer, sync: bool) -> None:  # noqa: FBT001 - a thread's arguments have no names

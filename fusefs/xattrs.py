@@ -91,7 +91,7 @@ class IngestXattrs:
         """
         if not name.startswith(_OURS):
             raise FUSEError(errno.EOPNOTSUPP)
-        node = self._view.nodes.at(inode)
+        node = await self._view.at_rest(inode)
         if node.digest is not None:
             return blob_xattr(name, node.digest)
         node = self._view.nodes.live_at(inode)
@@ -111,7 +111,7 @@ class IngestXattrs:
 
     async def names(self, inode: int) -> list[bytes]:
         """What has been set, and nothing computed, which copying tools would carry along."""
-        node = self._view.nodes.at(inode)
+        node = await self._view.at_rest(inode)
         if node.state == COMMITTED:
             return []
         try:

@@ -341,10 +341,12 @@ class Writer:
 
     def close(self) -> None:
         """End the writer; the bytes stay for the next one.  A second call does nothing."""
-        if self._state == _OPEN and self._held.lock.ours:
-            self._data.rest(self._hashes)
-        if self._state != _CLOSED:
-            self._end()
+        try:
+            if self._state == _OPEN and self._held.lock.ours:
+                self._data.rest(self._hashes)
+        finally:
+            if self._state != _CLOSED:
+                self._end()
 
     def move(self, ref: Ref) -> None:
         """Give the ingest another ref, in one step; what stands under that one is replaced.

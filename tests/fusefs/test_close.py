@@ -151,6 +151,18 @@ def test_after_the_commit_reads_go_on_and_writes_are_eperm(mount: Mount) -> None
     os.close(fd)
 
 
+def test_a_writer_reads_on_though_its_blob_is_deleted(mount: Mount) -> None:
+    """Who has an ingest open to read and write reads on, also what it had not read before."""
+    content = content_of(mount, 300_000)
+    fd = os.open(mount.ref(f"@{digest_of(content)}"), os.O_RDWR | os.O_CREAT)
+    os.write(fd, content)
+    os.close(os.dup(fd))
+    mount.stored(content).unlink()
+    assert os.pread(fd, 1_000_000, 0) == content
+    assert os.fstat(fd).st_size == len(content)
+    os.close(fd)
+
+
 def test_a_reader_goes_on_after_the_commit(mount: Mount) -> None:
     """Who has the ingest open for reading reads on when it has become a blob, and been deleted."""
     content = content_of(mount, 300_000)

@@ -200,14 +200,62 @@ def test_who_asks_for_durable_bytes_waits_for_the_disk(
     for flags in (0, os.O_SYNC, os.O_DSYNC):
         ref = mount.ref()
         fd = os.open(ref, os.O_WRONLY | os.O_CREAT | flags)
-        for i in range(3):
-            taken = seconds(lambda fd=fd: os.write(fd, b"x"))  # type: ignore[misc]
-            assert (taken >= 0.2) == bool(flags)
-            assert seconds(lambda fd=fd: os.fsync(fd)) >= 0.2  # type: ignore[misc]
-            assert seconds(lambda fd=fd: os.fdatasync(fd)) >= 0.2, i  # type: ignore[misc]
+        taken = seconds(lambda fd=fd: os.write(fd, b"xxx"))  # type: ignore[misc]
+        assert (taken >= 0.2) == bool(flags)
+        assert seconds(lambda fd=fd: os.fsync(fd)) >= 0.2  # type: ignore[misc]
+        assert seconds(lambda fd=fd: os.fdatasync(fd)) >= 0.2  # type: ignore[misc]
         assert seconds(lambda ref=ref: expect(ref, b"xxx")) < 0.2  # type: ignore[misc]
         assert seconds(lambda fd=fd: os.close(fd)) >= 0.2  # type: ignore[misc]
         mount.stored(b"xxx").unlink()
+
+
+@pytest.mark.parametrize("deed", ["close", "setxattr", "rename"])
+def test_a_blob_that_is_deleted_as_soon_as_it_is_there(
+    deed: str, new_mount: Callable[..., Mount], tmp_path: Path
+) -> None:
+    """The call that committed succeeds, though somebody deletes the blob before it returns."""
+    mount, trigger = breaking(new_mount, tmp_path, "store.blobs:Blobs.stat", "0.3")
+    append(mount.ref(), b"")
+    ref = mount.ref(f"@{digest_of(BLOB)}")
+    name = mount.ref()
+    if deed != "close":
+        append(name, BLOB)
+    trigger.touch()
+
+    def delete() -> None:
+        until(mount.stored(BLOB).exists, "it is there")
+        mount.stored(BLOB).unlink()
+
+    other = threading.Thread(target=delete)
+    other.start()
+    if deed == "close":
+        append(ref, BLOB)
+    elif deed == "setxattr":
+        expect(name, BLOB)
+    else:
+        name.rename(ref)
+    other.join()
+    trigger.unlink()
+    assert len(mount.names()) == 1
+    assert not mount.blob(BLOB).exists()
+    append(ref, BLOB)
+    mount.assert_committed(ref, BLOB)
+
+
+def test_a_truncation_that_fails_blocks_nobody(
+    new_mount: Callable[..., Mount], tmp_path: Path
+) -> None:
+    """An open with O_TRUNC that fails leaves the ref free, with its bytes."""
+    mount, trigger = breaking(new_mount, tmp_path, "store.disk:truncate")
+    mount.foresee("a fault in")
+    ref = mount.ref()
+    append(ref, b"bytes")
+    trigger.touch()
+    with refused(errno.EIO):
+        os.open(ref, os.O_WRONLY | os.O_TRUNC)
+    trigger.unlink()
+    append(ref, b" and more")
+    assert ref.read_bytes() == b"bytes and more"
 
 
 def subclasses(kind: type[StoreError]) -> set[type[StoreError]]:

@@ -315,6 +315,7 @@ class MountMachine(RuleBasedStateMachine):
             else:
                 self.ingests[new] = replaced
         else:
+            moved.refused = ingest.refused and before == after
             del self.ingests[old]
         self._does(number, os.rename, self._path(old), self._path(new))
 
