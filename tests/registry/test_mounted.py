@@ -32,10 +32,12 @@ def mounted(dist: Dist, tmp_path: Path) -> Iterator[Path]:
     point = tmp_path / "mnt"
     point.mkdir()
     dist.root.mkdir()
-    mount = [sys.executable, "-m", "fusefs", str(dist.root), str(point)]
+    log = tmp_path / "log"
+    mount = [sys.executable, "-m", "fusefs", str(dist.root), str(point), "--log-file", str(log)]
     subprocess.run(mount, check=True, timeout=30)
     yield point
     subprocess.run(["umount", str(point)], check=True, timeout=30)
+    assert "Traceback" not in log.read_text()
 
 
 def size_of(path: Path) -> int:
