@@ -33,6 +33,7 @@ _SPARE = 8
 _BUSY_PATIENCE = 1.0  # seconds for clients to close their files before they are cut off
 _BUSY_INTERVAL = 0.1  # seconds between two attempts
 _END_PATIENCE = 1.0  # seconds for what is left to end by itself once the mount is gone
+_STUCK_PATIENCE = 60.0  # seconds for requests that have begun to be answered after that
 _PROBE_PATIENCE = 1.0  # seconds for whatever is mounted in our place to answer
 _READ_AHEAD_KIB = 1024  # with the kernel's own 128 KiB a large read becomes many requests
 
@@ -82,7 +83,8 @@ async def serve(
             nursery.start_soon(session.announce)
             nursery.start_soon(operations.watch)
             try:
-                await pyfuse3.main(min_tasks=_SPARE, max_tasks=REQUESTS)
+                with session.requests:
+                    await pyfuse3.main(min_tasks=_SPARE, max_tasks=REQUESTS)
             finally:
                 with trio.CancelScope(shield=True):
                     await session.leave_the_tree()
@@ -113,6 +115,7 @@ class _Session:
         self.failure: MountError | None = MountError(
             f"the mount on {mount.point} ended before it answered"
         )
+        self.requests = trio.CancelScope()
         self._mount = mount
         self._connection = connection
         self._answer = answer
@@ -159,6 +162,13 @@ class _Session:
         await trio.sleep(_END_PATIENCE)
         give_up()
         pyfuse3.terminate()
+        # A request that is never answered is a fault of ours. It must not keep the mount's
+        # process, and the clients that wait for it, for ever. What goes on in a thread, such as
+        # the fsync of a commit, is waited for even then.
+        await trio.sleep(_STUCK_PATIENCE)
+        self.failure = MountError(f"requests to {self._mount.point} were not answered: given up")
+        _log.error("%s", self.failure)
+        self.requests.cancel()
 
     async def leave_the_tree(self) -> None:
         """Take the mount away after the loop has ended, unless it is gone already."""

@@ -78,6 +78,21 @@ def test_a_request_that_has_begun_is_finished(place: Place) -> None:
     assert place.mounted is None
 
 
+def test_a_request_that_is_never_answered_is_given_up(place: Place) -> None:
+    """By a fault of ours, which the exit status tells."""
+    place.odd()
+    process = place.start(ODD_PATIENCE="0.1")
+    client = subprocess.Popen(["stat", place.point / "stuck"], stderr=subprocess.PIPE, text=True)
+    assert place.notices.recv(100) == b"stuck"
+    process.send_signal(signal.SIGTERM)
+    _, said = client.communicate(timeout=SECONDS)
+    assert process.wait(SECONDS) == 1
+    assert "connection abort" in said or "not connected" in said or "No such file" in said
+    assert place.mounted is None
+    assert "given up" in place.log.read_text()
+    assert "drained" in place.log.read_text()
+
+
 def test_a_signal_before_the_first_answer_ends_it(place: Place) -> None:
     """The mount is there already, so it must not be left."""
     place.odd()

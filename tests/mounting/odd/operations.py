@@ -11,7 +11,11 @@ import stat
 import pyfuse3
 import trio
 
+from fusefs import serve
 from fusefs.offload import in_thread
+
+# Where a minute is too long for a test.
+serve._STUCK_PATIENCE = float(os.environ.get("ODD_PATIENCE", "60"))
 
 _FILE = pyfuse3.InodeT(2)
 
@@ -19,9 +23,9 @@ _FILE = pyfuse3.InodeT(2)
 class ContentOperations(pyfuse3.Operations):
     """A folder of one file, `file`, found also under names that do something before.
 
-    `crash` is a fault that leaves the handler, `thread` goes through a worker thread, and `gate`
-    waits there, which it tells $ODD_NOTICES, for whoever opens and closes the fifo $ODD_GATE for
-    writing. With $ODD_START the first answer of all waits for it.
+    `crash` is a fault that leaves the handler, `stuck` is never answered, `thread` goes through a
+    worker thread, and `gate` waits there for whoever opens and closes the fifo $ODD_GATE for
+    writing. With $ODD_START the first answer of all waits for it. Who waits tells $ODD_NOTICES.
     """
 
     def __init__(self, store: object, **_: object) -> None:
@@ -49,6 +53,9 @@ class ContentOperations(pyfuse3.Operations):
             raise KeyError("a fault\nin two lines")
         if name == b"gate":
             await in_thread(_pass_gate)
+        elif name == b"stuck":
+            _tell("stuck")
+            await trio.sleep_forever()
         elif name == b"thread":
             await in_thread(os.getpid)
         elif name != b"file":
@@ -97,7 +104,11 @@ async def _tell_stalls() -> None:
 
 
 def _pass_gate() -> None:
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as channel:
-        channel.sendto(b"at the gate", os.environ["ODD_NOTICES"])
+    _tell("at the gate")
     with open(os.environ["ODD_GATE"], "rb") as gate:
         gate.read()
+
+
+def _tell(what: str) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as channel:
+        channel.sendto(what.encode(), os.environ["ODD_NOTICES"])
