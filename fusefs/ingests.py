@@ -351,6 +351,12 @@ class IngestView:
         """Wait for the work of a close that came before, if one did.
 
         Between the FLUSH of the last close and its RELEASE nothing tells that it was the last.
+
+        Args:
+            ref: whose close.
+            changing: whether to wait for all of it.  Who only looks waits for the verdict: for
+                what changes nothing that can be seen, such as a sync, a LOOKUP would hold up
+                all others in the folder, since libfuse 3.14 leaves FUSE_PARALLEL_DIROPS off.
         """
         node = self.nodes.of(ref)
         handle = None if node is None else node.writer
@@ -362,7 +368,7 @@ class IngestView:
                 with trio.move_on_at(until):
                     await handle.ended.wait()
         if handle.releasing:
-            await handle.ended.wait()
+            await (handle.ended if changing else handle.decided).wait()
 
     async def _patiently(
         self, refs: Sequence[Ref], function: Callable[[*_Args], _Result], *args: *_Args

@@ -57,6 +57,7 @@ class OpenIngest:
             been the last close.
         undecided: such a FLUSH left the verdict to the RELEASE.
         releasing: the RELEASE has come.
+        decided: set when it is known whether that makes it a blob.
         ended: set when its work is done.
     """
 
@@ -68,6 +69,7 @@ class OpenIngest:
         self.flushed = -math.inf
         self.undecided = False
         self.releasing = False
+        self.decided = trio.Event()
         self.ended = trio.Event()
         self._store = store
         self._nodes = nodes
@@ -216,6 +218,7 @@ class OpenIngest:
             # Not reached when the mount's end cancels us: then this is called once more.
             if self.node.writer is self:
                 self.node.writer = None
+            self.decided.set()
             self.ended.set()
             if self._blob is not None:
                 os.close(self._blob)
@@ -231,7 +234,10 @@ class OpenIngest:
             pass  # Said where it was found; the bytes stay.
         except (OSError, StoreError) as error:
             _log.error("ingest %s: cannot be committed: %s", self.node.ref, error)
+        except Exception:  # noqa: BLE001 - a fault of ours must not keep the ref for ever
+            _log.exception("a fault in committing ingest %s", self.node.ref)
         self._still = os.fstat(writer.fileno())
+        self.decided.set()
         try:
             await in_thread(_close, writer, self._unsynced)
         except (OSError, StoreError) as error:
