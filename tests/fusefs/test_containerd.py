@@ -48,7 +48,7 @@ def test_it_lists_and_verifies_by_hash(
     mount = new_mount("ro", root=containerd.content)
     shown = {f"sha256:{name}" for name in os.listdir(mount.blobs / "sha256")}
     assert shown == containerd.digests()
-    assert len(shown) == 3
+    assert len(shown) >= 3
     for name in os.listdir(mount.blobs / "sha256"):
         with open(mount.blobs / "sha256" / name, "rb") as file:
             assert hashlib.file_digest(file, "sha256").hexdigest() == name

@@ -51,10 +51,10 @@ class Scene:
     sized: str
     new: str
 
-    def there(self) -> dict[str, bytes]:
-        """What can be read."""
+    def there(self, point: Path) -> dict[str, bytes]:
+        """What can be read on a mount."""
         paths = (self.blob, self.ingest, self.other, self.held, self.sized)
-        return {path: Path(path).read_bytes() for path in paths}
+        return {path: (point / path).read_bytes() for path in paths}
 
 
 def with_fd(path: str, flags: int, call: Callable[[int], Any]) -> Any:
@@ -333,23 +333,22 @@ def scene_of(mount: Mount) -> Scene:
     return _scenes[mount.root]
 
 
+def look(mount: Mount, scene: Scene) -> tuple[dict[str, bytes], list[list[str]]]:
+    """What can be read, and what is listed."""
+    folders = (mount.point, mount.ingest, mount.blobs, mount.blobs / "sha256")
+    return scene.there(mount.point), [sorted(os.listdir(folder)) for folder in folders]
+
+
 def must_refuse(mount: Mount, call: Call, *numbers: int, user: int | None = None) -> None:
     """A call fails as it should, and everything is as it was."""
     scene = scene_of(mount)
     holder = os.open(mount.point / scene.held, os.O_WRONLY)
     try:
+        before = look(mount, scene)
+        assert list(before[0].values()) == [BLOB, BYTES, OTHER, BYTES, BYTES]
         with refused(*numbers):
             elsewhere(lambda: call(scene) and None, user=user, folder=mount.point)
-
-        def look() -> tuple[dict[str, bytes], list[list[str]]]:
-            folders = (".", "ingest", "blobs/sha256")
-            return scene.there(), [sorted(os.listdir(folder)) for folder in folders]
-
-        there, (root, ingests, blobs) = elsewhere(look, folder=mount.point)
-        assert list(there.values()) == [BLOB, BYTES, OTHER, BYTES, BYTES]
-        assert root == ["blobs", "ingest"]
-        assert ingests == sorted(os.path.basename(path) for path in list(there)[1:])
-        assert blobs == [sha256(BLOB)]
+        assert look(mount, scene) == before
     except BaseException:
         del _scenes[mount.root]
         raise
@@ -623,7 +622,7 @@ def test_a_read_only_mount_refuses_every_change(
     for name, call in READ_ONLY.items():
         with refused(errno.EROFS):
             elsewhere(lambda call=call: call(scene) and None, folder=looker.point)  # type: ignore[misc]
-        assert elsewhere(scene.there, folder=looker.point)[scene.ingest] == BYTES, name
+        assert scene.there(looker.point)[scene.ingest] == BYTES, name
 
 
 def test_a_single_refusal_switches_nothing_off(mount: Mount) -> None:
