@@ -9,16 +9,18 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Final, TypeVar, TypeVarTuple
 
 import pyfuse3
 import trio
 from pyfuse3 import EntryAttributes, FUSEError
 
+from fusefs.ingestlisting import IngestListing
 from fusefs.inodes import INGEST
 from fusefs.late import thread_group
-from fusefs.listing import Listing
 from fusefs.nodes import LIVE, IngestNode, IngestNodes
 from fusefs.offload import in_thread
 from fusefs.writing import OpenIngest
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
     from fusefs.attributes import Look
     from store import Store
 
-__all__ = ["IngestListing", "IngestView"]
+__all__ = ["IngestView"]
 
 _log = logging.getLogger(__name__)
 
@@ -189,9 +191,10 @@ class IngestView:
         await self._after_close(ref, changing=True)
         if self._exists(ref):
             raise FUSEError(errno.EEXIST)
+        begun = time.monotonic()
         writer = await self._begin(ref, create=True)
         node = self.nodes.live(ref, os.fstat(writer.fileno()))
-        self._committed(node, await in_thread(_commit_or_close, writer), pid)
+        self._committed(node, await in_thread(_commit_or_close, writer), pid, begun)
         node.lookups += 1
         return self.look(node)
 
@@ -203,18 +206,13 @@ class IngestView:
         return True
 
     async def _begin(self, ref: Ref, *, create: bool) -> Writer:
-        def begin() -> Writer:
-            return self._store.writer(ref, create=create)
-
-        writer = await self._patiently((ref,), begin)
-        if writer.offset:
-            _log.info("resumed ingest %s at %d bytes", ref, writer.offset)
-        return writer
+        return await self._patiently((ref,), partial(self._store.writer, ref, create=create))
 
     async def _opened(self, node: IngestNode, writer: Writer, flags: int, pid: int) -> OpenIngest:
         handle = OpenIngest(self._store, self.nodes, node, writer, flags)
         node.writer = handle
         node.processes.add(thread_group(pid))
+        held = writer.offset
         try:
             if flags & os.O_TRUNC:
                 await handle.truncate(0)
@@ -222,6 +220,9 @@ class IngestView:
             # The kernel will not send a RELEASE for what it has not opened.
             await handle.release()
             raise
+        if held:
+            done = "started over, dropping" if flags & os.O_TRUNC else "resumed, at"
+            _log.info("ingest %s: %s %d bytes", node.ref, done, held)
         return handle
 
     # ------------------------------------------------------------------------------ by name: change
@@ -236,7 +237,7 @@ class IngestView:
                 raise
             return
         self.nodes.aborted(ref)
-        _log.info("aborted ingest %s", ref)
+        _log.info("ingest %s: aborted", ref)
 
     async def rename(self, name: bytes, new_name: bytes, *, replace: bool, pid: int) -> None:
         """Give an ingest another ref; a late name is left as it is."""
@@ -244,6 +245,7 @@ class IngestView:
         await self._after_close(new, changing=True)
         if not replace and self._exists(new):
             raise FUSEError(errno.EEXIST)
+        begun = time.monotonic()
         try:
             digest = await self._patiently((old, new), self._store.rename, old, new)
         except NotFound:
@@ -255,9 +257,10 @@ class IngestView:
             raise
         if old != new:
             self.nodes.renamed(old, new)
+            _log.info("ingest %s: renamed to %s", old, new)
         node = self.nodes.of(new)
         if node is not None:
-            self._committed(node, digest, pid)
+            self._committed(node, digest, pid, begun)
 
     # ----------------------------------------------------------------------------- by inode: change
 
@@ -283,10 +286,14 @@ class IngestView:
                 raise
             return _commit_or_close(writer)
 
+        begun = time.monotonic()
         try:
-            self._committed(node, await self._patiently((node.ref,), change), pid)
+            self._committed(node, await self._patiently((node.ref,), change), pid, begun)
         except NotFound:
             raise FUSEError(errno.ESTALE) from None
+        except Rejected as verdict:
+            _log.warning("refused %s", verdict)
+            raise
 
     async def expect(self, inode: int, change: Callable[[Ref], None], pid: int) -> None:
         """Change what is expected of an ingest, and commit it if that makes it complete.
@@ -308,8 +315,9 @@ class IngestView:
                 # A writer of another process holds it, whose close will see to it.
                 return None
 
+        begun = time.monotonic()
         try:
-            self._committed(node, await in_thread(set_and_settle), pid)
+            self._committed(node, await in_thread(set_and_settle), pid, begun)
         except NotFound:
             raise FUSEError(errno.ESTALE) from None
         except Rejected as verdict:
@@ -324,7 +332,7 @@ class IngestView:
             return await node.writer.digest()
         return await in_thread(self._store.digest_so_far, node.ref)
 
-    def _committed(self, node: IngestNode, digest: Digest | None, pid: int) -> None:
+    def _committed(self, node: IngestNode, digest: Digest | None, pid: int, begun: float) -> None:
         if digest is None:
             return
         try:
@@ -335,13 +343,13 @@ class IngestView:
             return
         node.processes.add(thread_group(pid))
         self.nodes.committed(node, digest, found)
-        _log.info("committed %s, %d bytes, from ingest %s", digest, found.st_size, node.ref)
+        _log.info(
+            "committed %s, %d bytes, from ingest %s in %.3f s",
+            digest, found.st_size, node.ref, time.monotonic() - begun,
+        )  # fmt: skip
 
     def let_go(self) -> None:
-        """Have the kernel forget the names of ingests that were committed a while ago.
-
-        It would keep each, and we with it, until memory is short: 2 KiB a commit.
-        """
+        """Have the kernel forget the names of past commits: it and we would keep 2 KiB of each."""
         for ref in self.nodes.late.over():
             pyfuse3.invalidate_entry_async(INGEST, ref.file_name, ignore_enoent=True)
 
@@ -396,37 +404,3 @@ class IngestView:
 def _commit_or_close(writer: Writer) -> Digest | None:
     with writer:
         return writer.commit() if writer.is_complete() else None
-
-
-class IngestListing(Listing[tuple[Ref, os.stat_result]]):
-    """The ingests, as they were when the folder was read from its beginning."""
-
-    def __init__(self, store: Store, look: Look, nodes: IngestNodes) -> None:
-        self._store = store
-        self._look = look
-        self._nodes = nodes
-        self._entries: Sequence[tuple[Ref, os.stat_result]] = ()
-
-    async def batch(self, place: int) -> Sequence[tuple[Ref, os.stat_result]]:
-        """The ingests from the ``place``-th on."""
-        if place == 0:
-            self._entries = await in_thread(self._read)
-        return self._entries[place:]
-
-    def show(self, entry: tuple[Ref, os.stat_result]) -> tuple[bytes, EntryAttributes]:
-        """An ingest's name and attributes."""
-        ref, found = entry
-        return ref.file_name, self._look.ingest(self._nodes.live(ref, found).inode, found)
-
-    def given(self, entry: tuple[Ref, os.stat_result]) -> None:
-        """Count the lookup."""
-        self._nodes.live(*entry).lookups += 1
-
-    def _read(self) -> Sequence[tuple[Ref, os.stat_result]]:
-        found = []
-        for ref in self._store.ingests.refs():
-            try:
-                found.append((ref, self._store.ingests.stat(ref)))
-            except NotFound:
-                continue
-        return found

@@ -33,6 +33,7 @@ from store import Digest, NotFound, Rejected, StoreError, Writer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from types import TracebackType
 
     from fusefs.nodes import IngestNode, IngestNodes
     from fusefs.reading import FileReader
@@ -126,7 +127,8 @@ class OpenIngest:
         async with self.turn:
             if self._writer is None:
                 raise FUSEError(errno.EPERM)
-            count = self._writer.write(data, offset)
+            with _naming(self.node):
+                count = self._writer.write(data, offset)
             self._changed()
             if self._synchronous:
                 # Under direct_io the kernel sends no FSYNC for O_SYNC and O_DSYNC.
@@ -140,7 +142,8 @@ class OpenIngest:
                 if self.node.found is None or self.node.found.st_size != size:
                     raise FUSEError(errno.EPERM)
             elif size != self._writer.offset:
-                self._writer.truncate(size)
+                with _naming(self.node):
+                    self._writer.truncate(size)
                 self._changed()
 
     def _changed(self) -> None:
@@ -159,7 +162,8 @@ class OpenIngest:
             return
         self._still = os.fstat(self._writer.fileno())
         try:
-            await in_thread(self._writer.sync)
+            with _naming(self.node):
+                await in_thread(self._writer.sync)
         finally:
             self._still = None
         self._unsynced = False
@@ -254,7 +258,8 @@ class OpenIngest:
         # Who may read goes on to, even where the blob is deleted the moment that it is there.
         blob = _opened_again(writer.fileno()) if self._readable else None
         try:
-            digest = await in_thread(writer.commit)
+            with _naming(self.node):
+                digest = await in_thread(writer.commit)
         except BaseException as error:
             if blob is not None:
                 os.close(blob)
@@ -272,6 +277,28 @@ class OpenIngest:
             "committed %s, %d bytes, from ingest %s in %.3f s",
             digest, found.st_size, self.node.ref, time.monotonic() - begun,
         )  # fmt: skip
+
+
+class _naming:  # noqa: N801 - reads as the `with` statement that it is for
+    """Has an error of the disk say which ingest it was about; cheap, since each write is in it."""
+
+    __slots__ = ("_node",)
+
+    def __init__(self, node: IngestNode) -> None:
+        self._node = node
+
+    def __enter__(self) -> None:
+        """Nothing to do."""
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Name the ingest where the error names nothing."""
+        if isinstance(error, OSError) and error.filename is None:
+            error.filename = f"ingest {self._node.ref}"
 
 
 def _subject(writer: Writer) -> tuple[int, Digest | None, int | None]:
