@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.reliability.disks import mounted_disk
-from tests.reliability.mounted import Mounted, can_mount
+from tests.reliability.mounted import Mounted, can_mount, eventually
 
 pytestmark = can_mount
 
@@ -72,6 +72,7 @@ def test_a_users_mistake_is_no_event(tmp_path: Path) -> None:
     mounted = Mounted(tmp_path)
     try:
         mounted.start()
+        assert eventually(lambda: "is mounted on" in mounted.text())
         before = events(mounted)
         (mounted.ingest / "one").write_bytes(b"a")
         for command in (
