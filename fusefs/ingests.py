@@ -37,9 +37,6 @@ _log = logging.getLogger(__name__)
 # For another process to let go of a ref.
 _PATIENCE: Final = 0.25
 _PATIENCE_STEP: Final = 0.01
-# For the RELEASE that follows what looks like the last close.  It comes within milliseconds; all
-# of this is waited only right after the close of a copy of a descriptor that stays open.
-_RELEASE_PATIENCE: Final = 0.5
 
 _Args = TypeVarTuple("_Args")
 _Result = TypeVar("_Result")
@@ -356,27 +353,10 @@ class IngestView:
     # ------------------------------------------------------------------------------------ waiting
 
     async def _after_close(self, ref: Ref, *, changing: bool) -> None:
-        """Wait for the work of a close that came before, if one did.
-
-        Between the FLUSH of the last close and its RELEASE nothing tells that it was the last.
-
-        Args:
-            ref: whose close.
-            changing: whether to wait for all of it.  Who only looks waits for the verdict: for
-                what changes nothing that can be seen, such as a sync, a LOOKUP would hold up
-                all others in the folder, since libfuse 3.14 leaves FUSE_PARALLEL_DIROPS off.
-        """
+        """Wait for the work of a close that came before, if one did; see `OpenIngest.closed`."""
         node = self.nodes.of(ref)
-        handle = None if node is None else node.writer
-        if handle is None:
-            return
-        if not handle.releasing and (changing or handle.undecided):
-            until = handle.flushed + _RELEASE_PATIENCE
-            if trio.current_time() < until:
-                with trio.move_on_at(until):
-                    await handle.ended.wait()
-        if handle.releasing:
-            await (handle.ended if changing else handle.decided).wait()
+        if node is not None and node.writer is not None:
+            await node.writer.closed(changing=changing)
 
     async def _patiently(
         self, refs: Sequence[Ref], function: Callable[[*_Args], _Result], *args: *_Args

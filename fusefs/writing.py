@@ -44,6 +44,9 @@ __all__ = ["OpenIngest"]
 _log = logging.getLogger(__name__)
 
 _SYNCHRONOUS: Final = os.O_SYNC | os.O_DSYNC
+# For the RELEASE that follows what looks like the last close.  It comes within milliseconds; all
+# of this is waited only right after the close of a copy of a descriptor that stays open.
+_RELEASE_PATIENCE: Final = 0.5
 # What is hashed in less than a millisecond.
 _LITTLE: Final = 1024 * 1024
 
@@ -207,6 +210,24 @@ class OpenIngest:
         except Rejected:
             if wrote:
                 raise
+
+    async def closed(self, *, changing: bool) -> None:
+        """Wait for the work of the last close, if it looks as if that had come.
+
+        Between its FLUSH and its RELEASE nothing tells that it was the last.
+
+        Args:
+            changing: whether to wait for all of it.  Who only looks waits for the verdict: for
+                what changes nothing that can be seen, such as a sync, a LOOKUP would hold up
+                all others in the folder, since libfuse 3.14 leaves FUSE_PARALLEL_DIROPS off.
+        """
+        if not self.releasing and (changing or self.undecided):
+            until = self.flushed + _RELEASE_PATIENCE
+            if trio.current_time() < until:
+                with trio.move_on_at(until):
+                    await self.ended.wait()
+        if self.releasing:
+            await (self.ended if changing else self.decided).wait()
 
     async def release(self) -> None:
         """The last of the descriptors was closed: decide, and let go of the ref."""
