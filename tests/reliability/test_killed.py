@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import random
 import subprocess
 import time
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
 
+from store import Store
 from tests.reliability.disks import mounted_disk
 from tests.reliability.killing import ENDS, by_kill, run
 from tests.reliability.mounted import Mounted, can_mount, eventually, seeds
@@ -52,3 +55,30 @@ def test_a_digest_of_a_terabyte_does_not_hold_up_the_end(tmp_path: Path, seed: i
             path.unlink()
         finally:
             mounted.stop()
+
+
+def test_what_is_closed_right_before_umount_is_finished(tmp_path: Path, seed: int) -> None:
+    """The kernel drops the RELEASEs of a mount that ends: nothing may depend on them."""
+    mounted = Mounted(tmp_path)
+    chance = random.Random(seed)
+    whole = [chance.randbytes(3_000_000) for _ in range(10)]
+    store = Store(mounted.root)
+    for content in whole:
+        with store.writer(f"sha256:{sha256(content).hexdigest()}") as writer:
+            writer.write(content)
+    try:
+        mounted.start()
+        for number in range(100):
+            (mounted.ingest / f"plain {number}").write_bytes(chance.randbytes(10_000))
+        for content in whole:
+            # Nothing is written, so it is left to the RELEASE to hash it all and to decide.
+            (mounted.ingest / f"sha256:{sha256(content).hexdigest()}").open("ab").close()
+        assert mounted.unmount() == 0
+    finally:
+        mounted.stop()
+    assert {status.ref.text for status in store.active()} == {f"plain {n}" for n in range(100)}
+    assert {status.offset for status in store.active()} == {10_000}
+    for content in whole:
+        with store.open(f"sha256:{sha256(content).hexdigest()}") as blob:
+            assert blob.read() == content
+    assert "Traceback" not in mounted.text()
