@@ -51,7 +51,7 @@ def test_imports_go_one_way() -> None:
 
 
 @pytest.mark.parametrize(
-    "script", ["mount.sh", "setup.sh", "tests/run", "tests/bench/run", ".ci/run"]
+    "script", ["mount.sh", "setup.sh", "tests/run", "tests/bench/run", "tests/soak/run", ".ci/run"]
 )
 def test_shellcheck_has_no_objection(script: str) -> None:
     """The shell scripts are free of the known traps."""
