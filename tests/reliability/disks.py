@@ -32,7 +32,7 @@ def mounted_disk(kind: str, size: str, work: Path) -> Iterator[Path]:
             pytest.skip(f"{_MKFS[kind][0]} is not installed")
         image = work / "image"
         subprocess.run(["truncate", "-s", size, image], check=True)
-        subprocess.run([*_MKFS[kind], image], check=True)
+        subprocess.run([*_MKFS[kind], image], check=True, capture_output=True)
         command = ["mount", "-t", kind, "-o", "loop", str(image), str(point)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:

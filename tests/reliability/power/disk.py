@@ -107,7 +107,7 @@ class RecordedDisk:
             folder.mkdir()
         with self._fresh.open("wb") as image:
             image.truncate(_SIZES[self.kind])
-        subprocess.run([*_MKFS[self.kind], self._fresh], check=True)
+        _run(*_MKFS[self.kind], self._fresh)
         copy_sparse(self._fresh, self._live)
 
     def survivals(self, keep: str, most: int) -> Iterator[tuple[int, list[str], Path]]:
