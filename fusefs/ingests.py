@@ -325,9 +325,10 @@ class IngestView:
         """The digest of the bytes so far."""
         if node.digest is not None:
             return node.digest
-        if node.writer is not None:
-            return await node.writer.digest()
-        return await in_thread(self._store.digest_so_far, node.ref)
+        found = None if node.writer is None else await node.writer.digest()
+        if found is None:
+            found = await in_thread(self._store.digest_so_far, node.ref)
+        return found
 
     def _committed(self, node: IngestNode, digest: Digest | None, pid: int, begun: float) -> None:
         if digest is None:

@@ -114,12 +114,10 @@ class OpenIngest:
                 raise FUSEError(errno.EBADF)
             return await reader.read(fd, offset, size, os.fstat(fd).st_size)
 
-    async def digest(self) -> Digest:
-        """The digest of the bytes so far."""
+    async def digest(self) -> Digest | None:
+        """The digest of the bytes so far; None where it was closed before they were asked for."""
         async with self.turn:
             if self._writer is None:
-                if self._digest is None:
-                    raise FUSEError(errno.EIO)
                 return self._digest
             return await in_thread(self._writer.digest)
 

@@ -19,6 +19,7 @@ import pytest
 from store import Store
 from tests.fusefs.actors import elsewhere
 from tests.fusefs.mounted import (
+    DIGEST,
     ERROR,
     EXPECTED_SIZE,
     Mount,
@@ -366,6 +367,16 @@ def test_a_verdict_after_the_close_comes_from_the_call_that_asks(mount: Mount) -
         append(ref, content)
         expect(ref, content)
         mount.assert_committed(ref, content)
+
+
+def test_the_digest_right_after_a_close(mount: Mount) -> None:
+    """The digest so far can be asked for at any moment, also while the close does its work."""
+    ref = mount.ref()
+    content = b""
+    for i in range(100):
+        append(ref, b"%d" % i)
+        content += b"%d" % i
+        assert attribute(ref, DIGEST) == digest_of(content)
 
 
 def test_many_writers_of_one_ref_exclude_each_other(mount: Mount) -> None:
