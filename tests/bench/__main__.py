@@ -53,6 +53,8 @@ def main() -> int:
         if machine.is_busy():
             lab.note("Other programs were at work on this machine; run it again when they are not.")
         results = run_rows(lab, rows, words.rounds)
+        if machine.commit() != about["contentfs"]:
+            lab.note("The code was changed meanwhile: these are not figures of one contentfs.")
     _tell(results, about, lab.notes)
     _write(words, results, about, lab.notes)
     worse = list(baseline.regressions(results, about["file system"])) if words.check else []

@@ -36,6 +36,7 @@ def describe(folder: str) -> dict[str, str]:
     with open("/proc/meminfo", encoding="ascii") as file:
         memory = int(file.readline().split()[1]) / 1024 / 1024
     return {
+        "contentfs": commit(),
         "kernel": platform.release(),
         "file system": file_system(folder),
         "cores": f"{os.cpu_count()} ({models[0] if models else platform.machine()})",
@@ -45,6 +46,17 @@ def describe(folder: str) -> dict[str, str]:
         **{name: version(name) for name in ("pyfuse3", "trio", "filelock")},
         **{name: _first_word(*how) for name, how in _VERSIONS.items()},
     }
+
+
+def commit() -> str:
+    """The commit that is measured, with a mark if files differ from it."""
+    here = os.path.dirname(os.path.abspath(__file__))
+    # safe.directory: the checkout may be another user's, whose hooks are not run here.
+    command = ["git", "-c", "safe.directory=*", "-C", here, "describe", "--always", "--dirty"]
+    try:
+        return subprocess.check_output(command, env=ENVIRONMENT, text=True).strip()
+    except (OSError, subprocess.CalledProcessError):
+        return "of no commit"
 
 
 def is_busy() -> bool:
