@@ -8,12 +8,13 @@ import os
 import stat
 from collections.abc import Iterator, Sequence
 from itertools import islice
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 import pyfuse3
 from pyfuse3 import EntryAttributes, FUSEError
 
 from fusefs.attributes import Look
+from fusefs.handles import Handle
 from fusefs.inodes import FIRST_ALGORITHM, BlobInodes
 from fusefs.listing import Listing
 from fusefs.offload import in_thread
@@ -21,6 +22,9 @@ from fusefs.peeking import peek
 from fusefs.watching import BlobWatch
 from store import Digest, InvalidDigest, NotFound, Store, algorithms
 from store.digest import hex_length
+
+if TYPE_CHECKING:
+    from fusefs.reading import FileReader
 
 _log = logging.getLogger(__name__)
 
@@ -41,16 +45,26 @@ def stat_or_root(store: Store, folder: str) -> os.stat_result:
         return os.stat(store.root)
 
 
-class OpenBlob(NamedTuple):
-    """A blob that a client has open.
+class OpenBlob(Handle):
+    """A blob that a client has open."""
 
-    Attributes:
-        fd: its file; it stays readable when the blob is deleted.
-        size: its size in bytes.
-    """
+    keep_cache = True
 
-    fd: int
-    size: int
+    def __init__(self, view: BlobView, inode: int, fd: int) -> None:
+        self._view = view
+        self._inode = inode
+        # It stays readable when the blob is deleted.
+        self._fd = fd
+        self._size = os.fstat(fd).st_size
+
+    async def read(self, reader: FileReader, offset: int, size: int) -> bytes | memoryview:
+        """Bytes of the blob."""
+        return await reader.read(self._fd, offset, size, self._size)
+
+    async def release(self) -> None:
+        """Close it."""
+        self._view.closed(self._inode, self._fd)
+        os.close(self._fd)
 
 
 class BlobView:
@@ -165,15 +179,14 @@ class BlobView:
         except NotFound:
             raise FUSEError(errno.ESTALE) from None
         self._open.setdefault(inode, []).append(fd)
-        return OpenBlob(fd, os.fstat(fd).st_size)
+        return OpenBlob(self, inode, fd)
 
-    def close(self, inode: int, blob: OpenBlob) -> None:
-        """Close what `open` has opened."""
+    def closed(self, inode: int, fd: int) -> None:
+        """What `open` has opened is about to be closed."""
         fds = self._open[inode]
-        fds.remove(blob.fd)
+        fds.remove(fd)
         if not fds:
             del self._open[inode]
-        os.close(blob.fd)
 
     async def delete(self, algorithm: str, name: bytes) -> None:
         """Delete a blob; those who have it open can read on."""

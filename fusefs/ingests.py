@@ -18,6 +18,7 @@ import pyfuse3
 import trio
 from pyfuse3 import EntryAttributes, FUSEError
 
+from fusefs.handles import Handle
 from fusefs.ingestlisting import IngestListing
 from fusefs.inodes import INGEST
 from fusefs.late import thread_group
@@ -28,6 +29,7 @@ from store import Busy, Digest, NotFound, Ref, Rejected, Writer
 
 if TYPE_CHECKING:
     from fusefs.attributes import Look
+    from fusefs.reading import FileReader
     from store import Store
 
 __all__ = ["IngestView"]
@@ -40,6 +42,24 @@ _PATIENCE_STEP: Final = 0.01
 
 _Args = TypeVarTuple("_Args")
 _Result = TypeVar("_Result")
+
+
+class IngestReader(Handle):
+    """An ingest that is open for reading, with the bytes that it has at each moment."""
+
+    def __init__(self, node: IngestNode, fd: int) -> None:
+        self._node = node
+        self._fd = fd
+        node.readers.append(fd)
+
+    async def read(self, reader: FileReader, offset: int, size: int) -> bytes | memoryview:
+        """Bytes so far."""
+        return await reader.read(self._fd, offset, size, os.fstat(self._fd).st_size)
+
+    async def release(self) -> None:
+        """Close it."""
+        self._node.readers.remove(self._fd)
+        os.close(self._fd)
 
 
 class IngestView:
@@ -114,8 +134,8 @@ class IngestView:
             raise FUSEError(errno.ESTALE)
         return self._look.ingest(node.inode, found)
 
-    async def open_to_read(self, inode: int) -> tuple[IngestNode, int]:
-        """Open what is there so far, or what it has become; close with `close_reader`."""
+    async def open_to_read(self, inode: int) -> IngestReader:
+        """Open what is there so far, or what it has become."""
         node = self.nodes.at(inode)
         try:
             try:
@@ -125,8 +145,7 @@ class IngestView:
                 fd = self._open(node)
         except NotFound:
             raise FUSEError(errno.ESTALE) from None
-        node.readers.append(fd)
-        return node, fd
+        return IngestReader(node, fd)
 
     def _open(self, node: IngestNode) -> int:
         if node.digest is not None:
@@ -139,12 +158,6 @@ class IngestView:
         if node.writer is not None:
             async with node.writer.turn:
                 pass
-
-    @staticmethod
-    def close_reader(node: IngestNode, fd: int) -> None:
-        """Close what `open_to_read` has opened."""
-        node.readers.remove(fd)
-        os.close(fd)
 
     # ------------------------------------------------------------------------- beginning to write
 

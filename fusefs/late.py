@@ -10,10 +10,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, Generic, Protocol, TypeVar
 
 if TYPE_CHECKING:
-    from fusefs.nodes import IngestNode
     from store import Ref
 
 __all__ = ["LateNames", "thread_group"]
@@ -38,12 +37,20 @@ def thread_group(pid: int) -> int:
     return pid
 
 
-class _Late(NamedTuple):
-    node: IngestNode
-    until: float
+class _Finished(Protocol):
+    """What was an ingest.
+
+    Attributes:
+        processes: who may still see it.
+    """
+
+    processes: set[int]
 
 
-class LateNames:
+_Node = TypeVar("_Node", bound=_Finished)
+
+
+class LateNames(Generic[_Node]):
     """The refs that were committed in the last ten seconds, and who may still see them."""
 
     __slots__ = ("_clock", "_names", "_over")
@@ -55,28 +62,31 @@ class LateNames:
             clock: the time in seconds.
         """
         self._clock = clock
-        # Oldest first.
-        self._names: dict[Ref, _Late] = {}
+        # With the time at which each is over; oldest first.
+        self._names: dict[Ref, tuple[_Node, float]] = {}
         self._over: list[Ref] = []
 
-    def add(self, ref: Ref, node: IngestNode) -> None:
+    def add(self, ref: Ref, node: _Node) -> None:
         """A ref was committed."""
         now = self._clock()
         while self._names:
             oldest = next(iter(self._names))
-            if self._names[oldest].until > now:
+            if self._names[oldest][1] > now:
                 break
             del self._names[oldest]
             self._over.append(oldest)
         self._names.pop(ref, None)
-        self._names[ref] = _Late(node, now + _SECONDS)
+        self._names[ref] = (node, now + _SECONDS)
 
-    def find(self, ref: Ref, pid: int) -> IngestNode | None:
+    def find(self, ref: Ref, pid: int) -> _Node | None:
         """The finished file, for a thread of a process that may still see it."""
         late = self._names.get(ref)
-        if late is None or late.until <= self._clock():
+        if late is None:
             return None
-        return late.node if thread_group(pid) in late.node.processes - {0} else None
+        node, until = late
+        if until <= self._clock() or thread_group(pid) not in node.processes - {0}:
+            return None
+        return node
 
     def over(self) -> list[Ref]:
         """The refs whose time is over, each of them once; something else may stand there by now."""

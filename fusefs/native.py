@@ -178,6 +178,7 @@ class NativeOperations(ContentOperations):
     async def statfs(self, ctx: RequestContext) -> StatvfsData:
         """STATFS, the only thing that umount(8) lets the server know of."""
         if _name(ctx.pid) == "umount" and await _ask_mounts(self.native.release):
+            _log.info("blobs make way for umount")
             trio.lowlevel.spawn_system_task(self._come_back)
         return await super().statfs(ctx)
 
@@ -187,6 +188,8 @@ class NativeOperations(ContentOperations):
             await _ask_mounts(self.native.bind)
         except MountError as error:
             _log.info("blobs are not bound again: %s", error)
+        else:
+            _log.info("blobs are bound again")
 
 
 async def _ask_mounts(function: Callable[[], _Result]) -> _Result:

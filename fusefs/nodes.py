@@ -66,7 +66,7 @@ class IngestNodes:
         self._by_inode: dict[int, IngestNode] = {}
         # Invariant: a node here is `LIVE`, and has this ref.
         self._by_ref: dict[Ref, IngestNode] = {}
-        self.late = LateNames()
+        self.late: LateNames[IngestNode] = LateNames()
 
     def __len__(self) -> int:
         return len(self._by_inode)

@@ -11,13 +11,11 @@ import errno
 import itertools
 import logging
 import os
-import select
 import stat
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import pyfuse3
-import trio
 from pyfuse3 import (
     EntryAttributes,
     FileInfo,
@@ -29,15 +27,15 @@ from pyfuse3 import (
 )
 
 from fusefs.attributes import Look
-from fusefs.blobs import BlobView, OpenBlob, stat_or_root
+from fusefs.blobs import BlobView, stat_or_root
 from fusefs.errors import answering
+from fusefs.files import OpenFiles
 from fusefs.ingests import IngestView
 from fusefs.inodes import BLOBS, INGEST, ROOT, is_blob
 from fusefs.listing import Listing, StaticListing
-from fusefs.nodes import IngestNode
 from fusefs.offload import in_thread
+from fusefs.plain import PlainOperations
 from fusefs.reading import FileReader
-from fusefs.writing import OpenIngest
 from fusefs.xattrs import IngestXattrs, blob_xattr, refuse_on_blob
 
 if TYPE_CHECKING:
@@ -48,27 +46,10 @@ __all__ = ["ContentOperations"]
 _log = logging.getLogger(__name__)
 
 _NAME_MAX: Final = 255
-_CLOSING: Final = 16
 _STATIC: Final = {b"blobs": BLOBS, b"ingest": INGEST}
 
 
-class _OpenBlob:
-    __slots__ = ("blob", "inode")
-
-    def __init__(self, inode: int, blob: OpenBlob) -> None:
-        self.inode = inode
-        self.blob = blob
-
-
-class _IngestReader:
-    __slots__ = ("fd", "node")
-
-    def __init__(self, node: IngestNode, fd: int) -> None:
-        self.node = node
-        self.fd = fd
-
-
-class ContentOperations(pyfuse3.Operations):
+class ContentOperations(PlainOperations):
     """A store as a file system."""
 
     supports_dot_lookup = False
@@ -102,12 +83,9 @@ class ContentOperations(pyfuse3.Operations):
         self._ingests = IngestView(store, self._look)
         self._xattrs = IngestXattrs(store, self._ingests)
         self._reader = FileReader()
-        # Our own numbers: a descriptor's would be given out again while its close is under way.
-        self._numbers = itertools.count(1)
-        self._files: dict[int, _OpenBlob | _IngestReader | OpenIngest] = {}
+        self._files = OpenFiles()
         self._folders: dict[int, Listing[Any]] = {}
-        # Not more, or calls that somebody waits for would not get a thread.
-        self._closing = trio.Semaphore(_CLOSING)
+        self._numbers = itertools.count(1)
 
     # ------------------------------------------------------------------------------------ looking
 
@@ -227,10 +205,10 @@ class ContentOperations(pyfuse3.Operations):
         if is_blob(inode):
             if writing:
                 raise FUSEError(errno.EPERM)
-            return self._keep_file(_OpenBlob(inode, self._blobs.open(inode)))
+            return self._files.keep(self._blobs.open(inode))
         if writing:
-            return self._keep_file(await self._ingests.open_to_write(inode, flags, ctx.pid))
-        return self._keep_file(_IngestReader(*await self._ingests.open_to_read(inode)))
+            return self._files.keep(await self._ingests.open_to_write(inode, flags, ctx.pid))
+        return self._files.keep(await self._ingests.open_to_read(inode))
 
     @answering
     async def create(
@@ -244,7 +222,7 @@ class ContentOperations(pyfuse3.Operations):
         """CREATE."""
         self._must_be_ingest(parent_inode)
         handle, look = await self._ingests.create(name, flags, ctx.pid)
-        return self._keep_file(handle), look
+        return self._files.keep(handle), look
 
     @answering
     async def mknod(
@@ -266,93 +244,32 @@ class ContentOperations(pyfuse3.Operations):
         if inode != INGEST:
             raise FUSEError(errno.EPERM)
 
-    def _keep_file(self, file: _OpenBlob | _IngestReader | OpenIngest) -> FileInfo:
-        number = next(self._numbers)
-        self._files[number] = file
-        # direct_io for writers: no GETXATTR before each WRITE, and no shared writable mmap.
-        # A blob's pages stay good for ever; an ingest's are dropped at each open.
-        writing, blob = isinstance(file, OpenIngest), isinstance(file, _OpenBlob)
-        return FileInfo(fh=number, direct_io=writing, keep_cache=blob)
-
     @answering
     async def read(self, fh: int, off: int, size: int) -> bytes:
         """READ."""
-        file = self._files[fh]
-        if isinstance(file, _OpenBlob):
-            data = await self._reader.read(file.blob.fd, off, size, file.blob.size)
-        elif isinstance(file, _IngestReader):
-            now = os.fstat(file.fd).st_size
-            data = await self._reader.read(file.fd, off, size, now)
-        else:
-            data = await file.read(self._reader, off, size)
         # pyfuse3 takes any buffer, and says bytes in its stubs.
-        return data  # type: ignore[return-value]
+        return cast("bytes", await self._files[fh].read(self._reader, off, size))
 
     @answering
     async def write(self, fh: int, off: int, buf: bytes) -> int:
         """WRITE."""
-        return await self._writer(fh).write(off, buf)
-
-    def _writer(self, fh: int) -> OpenIngest:
-        file = self._files[fh]
-        if not isinstance(file, OpenIngest):
-            raise FUSEError(errno.EBADF)
-        return file
+        return await self._files.writer(fh).write(off, buf)
 
     @answering
     async def flush(self, fh: int) -> None:
-        """FLUSH, at each close of a descriptor; only a writer's carries a verdict."""
-        file = self._files[fh]
-        if isinstance(file, OpenIngest):
-            await file.flush()
+        """FLUSH, at each close of a descriptor."""
+        await self._files[fh].flush()
 
     @answering
     async def fsync(self, fh: int, datasync: bool) -> None:
         """FSYNC."""
-        file = self._files[fh]
-        if isinstance(file, OpenIngest):
-            await file.sync()
+        await self._files[fh].sync()
 
     @answering
     async def release(self, fh: int) -> None:
-        """RELEASE, after the last close.
-
-        A writer's is answered before its work is done: no more than twelve are under way at a
-        time, and an open that follows a close, and waits for its work, must not have to wait for
-        the work of others before we even know that it was the last.
-        """
-        file = self._files[fh]
-        if isinstance(file, OpenIngest):
-            file.releasing = True
-            if not file.is_blob:
-                trio.lowlevel.spawn_system_task(self._put_down, fh)
-                return
-        await self._release(fh)
+        """RELEASE, after the last close."""
+        await self._files.release(fh)
         self._ingests.let_go()
-
-    async def _put_down(self, fh: int) -> None:
-        with contextlib.suppress(FUSEError):
-            async with self._closing:
-                await answering(self._release)(fh)
-
-    async def _release(self, fh: int) -> None:
-        file = self._files.get(fh)
-        if file is None:
-            return
-        if isinstance(file, OpenIngest):
-            await file.release()
-            self._files.pop(fh, None)
-            return
-        del self._files[fh]
-        if isinstance(file, _OpenBlob):
-            self._blobs.close(file.inode, file.blob)
-        else:
-            self._ingests.close_reader(file.node, file.fd)
-
-    @answering
-    async def poll(self, inode: int, fh: int, poll_handle: Any, ctx: RequestContext) -> int:
-        """POLL: as any regular file, always ready."""
-        return select.POLLIN | select.POLLOUT
 
     # ----------------------------------------------------------------------------------- changing
 
@@ -377,7 +294,7 @@ class ContentOperations(pyfuse3.Operations):
             raise FUSEError(errno.EPERM)
         if fields.update_size:
             if fh is not None:
-                await self._writer(fh).truncate(attr.st_size)
+                await self._files.writer(fh).truncate(attr.st_size)
             else:
                 await self._ingests.truncate(inode, attr.st_size, ctx.pid)
         return await self._getattr(inode)
@@ -420,25 +337,6 @@ class ContentOperations(pyfuse3.Operations):
         same = not is_blob(inode) and new_parent_inode == INGEST
         same = same or (is_blob(inode) and self._blobs.algorithm(new_parent_inode) is not None)
         raise FUSEError(errno.EPERM if same else errno.EXDEV)
-
-    @answering
-    async def symlink(
-        self, parent_inode: int, name: bytes, target: bytes, ctx: RequestContext
-    ) -> EntryAttributes:
-        """SYMLINK: never."""
-        raise FUSEError(errno.EPERM)
-
-    @answering
-    async def mkdir(
-        self, parent_inode: int, name: bytes, mode: int, ctx: RequestContext
-    ) -> EntryAttributes:
-        """MKDIR: never."""
-        raise FUSEError(errno.EPERM)
-
-    @answering
-    async def rmdir(self, parent_inode: int, name: bytes, ctx: RequestContext) -> None:
-        """RMDIR: never."""
-        raise FUSEError(errno.EPERM)
 
     # ------------------------------------------------------------------------ extended attributes
 
@@ -483,6 +381,4 @@ class ContentOperations(pyfuse3.Operations):
 
     async def drain(self) -> None:
         """Finish every handle whose RELEASE never came: the kernel drops them at umount."""
-        for fh in list(self._files):
-            with contextlib.suppress(FUSEError):
-                await self._release(fh)
+        await self._files.drain()

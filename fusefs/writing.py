@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Final
 import trio
 from pyfuse3 import FUSEError
 
+from fusefs.handles import Handle
 from fusefs.offload import in_thread
 from fusefs.turn import Turn
 from store import Digest, NotFound, Rejected, StoreError, Writer
@@ -51,7 +52,7 @@ _RELEASE_PATIENCE: Final = 0.5
 _LITTLE: Final = 1024 * 1024
 
 
-class OpenIngest:
+class OpenIngest(Handle):
     """A writer in a client's hands.
 
     Attributes:
@@ -64,6 +65,8 @@ class OpenIngest:
         decided: set when it is known whether that makes it a blob.
         ended: set when its work is done.
     """
+
+    direct_io = True
 
     def __init__(
         self, store: Store, nodes: IngestNodes, node: IngestNode, writer: Writer, flags: int

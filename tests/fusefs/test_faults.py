@@ -265,7 +265,9 @@ def subclasses(kind: type[StoreError]) -> set[type[StoreError]]:
 
 def test_the_table_of_errnos_is_total() -> None:
     """Every error of the store has its errno, by its own name or by that of its base."""
-    kinds = subclasses(StoreError) - {StoreError}
+    # The commands have errors of their own, which no mount meets.
+    kinds = {kind for kind in subclasses(StoreError) if kind.__module__ == "store.errors"}
+    kinds -= {StoreError}
     assert {getattr(store, name) for name in store.__all__ if name[0].isupper()} >= set(ERRNO)
     assert {kind for kind in kinds if not set(kind.__mro__) & set(ERRNO)} == set()
     assert set(ERRNO.values()) <= set(errno.errorcode)

@@ -209,7 +209,7 @@ def test_a_refused_setxattr_on_a_late_name_is_not_judged(mount: Mount, late: Pat
 def test_it_is_gone_after_ten_seconds() -> None:
     """A late name is found for ten seconds by its process, and not a moment longer."""
     now = 1000.0
-    names = LateNames(clock=lambda: now)
+    names: LateNames[IngestNode] = LateNames(clock=lambda: now)
     ref = Ref("a")
     node = IngestNode(1, ref, os.stat("/"))
     node.processes.add(os.getpid())
@@ -227,7 +227,7 @@ def test_it_is_gone_after_ten_seconds() -> None:
 def test_they_do_not_pile_up() -> None:
     """Names whose time is over are forgotten when the next one comes."""
     now = 0.0
-    names = LateNames(clock=lambda: now)
+    names: LateNames[IngestNode] = LateNames(clock=lambda: now)
     for i in range(1000):
         names.add(Ref(str(i)), IngestNode(i, Ref(str(i)), os.stat("/")))
         now += 1.0
