@@ -63,12 +63,12 @@ def _reckoned(reckonings: list[Reckoning]) -> Outcome:
 
 
 def crowd(work: Path, seed: int) -> Outcome:
-    """A hundred writers and a hundred readers, with a hundred things each to do."""
+    """A hundred writers with a hundred things each to do, and a hundred readers with ten."""
     mounted = Mounted(work, watched=True)
     try:
         mounted.start()
         writers = [crowds.crowd("write", mounted, f"{seed}w{n}", 10, 100) for n in range(10)]
-        readers = [crowds.crowd("read", mounted, f"{seed}r{n}", 10, 100) for n in range(10)]
+        readers = [crowds.crowd("read", mounted, f"{seed}r{n}", 10, 10) for n in range(10)]
         crowds.all_well([*writers, *readers], 1800)
         blobs = len(list(mounted.blobs.iterdir()))
         crowds.nothing_left(mounted)
