@@ -79,6 +79,7 @@ def run(request: Request, ready: Callable[[], None]) -> int:
     if isinstance(operations, NativeOperations):
         programs = "noexec" not in request.options.kernel
         operations.native = NativeBlobs(store.layout.blobs, mount, programs=programs)
+        operations.connection = connection
         then = operations.native.bind
     answer = FirstAnswer(request.point, then)
     gc.freeze()

@@ -8,6 +8,7 @@ import dataclasses
 import errno
 import os
 import re
+import select
 import subprocess
 
 from fusefs.mounterror import MountError
@@ -105,6 +106,20 @@ def unmount(mount: Mount, *, lazy: bool = False) -> bool:
     if os.strerror(errno.EBUSY) in reason:
         return False
     raise MountError(f"cannot unmount {here.point}: {reason}")
+
+
+def is_cut_off(connection: int) -> bool:
+    """Tell whether the kernel has ended a connection of FUSE: by unmount, or by force.
+
+    Until then the numbers of its mount are not given to another. Afterwards they are, and a new
+    contentfs in the same place is likely to get just these.
+
+    Args:
+        connection: The descriptor of /dev/fuse.
+    """
+    poll = select.poll()
+    poll.register(connection, 0)
+    return bool(poll.poll(0))
 
 
 def _parse(fields: list[bytes]) -> Mount:

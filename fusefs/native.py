@@ -23,7 +23,7 @@ from pyfuse3 import RequestContext, StatvfsData
 
 from fusefs.errors import answering
 from fusefs.mounterror import MountError
-from fusefs.mounts import Mount, read_mounts, topmost, unmount
+from fusefs.mounts import Mount, is_cut_off, read_mounts, topmost, unmount
 from fusefs.operations import ContentOperations
 from store import Store, StoreError
 
@@ -101,8 +101,12 @@ class NativeBlobs:
         if not programs:
             self._attributes |= _NO_PROGRAMS
 
-    def bind(self) -> None:
+    def bind(self, connection: int | None = None) -> None:
         """Bind the folder, unless it is bound; asks the mount, as `unmount` does.
+
+        Args:
+            connection: The mount's descriptor of /dev/fuse: without it, a mount that has got the
+                numbers of ours since would be taken for it.
 
         Raises:
             MountError: It cannot be bound, or the mount is not in its place any more.
@@ -118,7 +122,7 @@ class NativeBlobs:
                     f"native_blobs: {mount.point} is a mount of its own, which would not show"
                 )
         try:
-            self._bind(here.point)
+            self._bind(here.point, connection)
         except OSError as error:
             reason = error.strerror
             if error.errno == errno.ENOSYS:
@@ -131,7 +135,7 @@ class NativeBlobs:
         bound = here and self._bound(here)
         return bound is not None and unmount(bound)
 
-    def _bind(self, point: str) -> None:
+    def _bind(self, point: str, connection: int | None) -> None:
         tree = _call(
             _OPEN_TREE, _AT_FDCWD, os.fsencode(self._folder), _OPEN_TREE_CLONE | os.O_CLOEXEC
         )
@@ -143,7 +147,8 @@ class NativeBlobs:
             folder = os.open(point, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
             try:
                 # Without the mount the path leads elsewhere; while it is open the mount stays.
-                if _mount_number(folder) != self._mount.ident:
+                gone = connection is not None and is_cut_off(connection)
+                if gone or _mount_number(folder) != self._mount.ident:
                     raise OSError(errno.ENOENT, "the mount was taken away")
                 target = os.fsencode(_BLOBS)
                 _call(_MOVE_MOUNT, tree, b"", folder, target, _MOVE_MOUNT_F_EMPTY_PATH)
@@ -170,9 +175,11 @@ class NativeOperations(ContentOperations):
 
     Attributes:
         native: The bind; to be set before the first request.
+        connection: The mount's descriptor of /dev/fuse; likewise.
     """
 
     native: NativeBlobs
+    connection: int
 
     @answering
     async def statfs(self, ctx: RequestContext) -> StatvfsData:
@@ -185,7 +192,7 @@ class NativeOperations(ContentOperations):
     async def _come_back(self) -> None:
         await trio.sleep(_ASIDE)
         try:
-            await _ask_mounts(self.native.bind)
+            await _ask_mounts(lambda: self.native.bind(self.connection))
         except MountError as error:
             _log.info("blobs are not bound again: %s", error)
         else:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import select
 import signal
 import types
 from collections.abc import AsyncIterator, Callable
@@ -16,7 +15,7 @@ import trio
 
 from fusefs.firstanswer import FirstAnswer
 from fusefs.mounterror import MountError
-from fusefs.mounts import CUT_OFF, Mount, unmount
+from fusefs.mounts import CUT_OFF, Mount, is_cut_off, unmount
 from fusefs.notify import notify
 from fusefs.offload import REQUESTS, in_thread
 from store.hashing import give_up
@@ -173,20 +172,10 @@ class _Session:
     async def leave_the_tree(self) -> None:
         """Take the mount away after the loop has ended, unless it is gone already."""
         try:
-            if not self._is_cut_off() or await self._left_a_dead_mount():
+            if not is_cut_off(self._connection) or await self._left_a_dead_mount():
                 await in_thread(_detach, self._mount)
         except (MountError, OSError) as error:
             _log.warning("%s", error)
-
-    def _is_cut_off(self) -> bool:
-        """Tell whether the kernel has ended the connection: by unmount, or by force.
-
-        Until then the numbers of our mount are not given to another. Afterwards they are, and a
-        new contentfs in the same place is likely to get just these.
-        """
-        poll = select.poll()
-        poll.register(self._connection, 0)
-        return bool(poll.poll(0))
 
     async def _left_a_dead_mount(self) -> bool:
         """Tell whether what is mounted in our place, if anything, is what we have left there."""
