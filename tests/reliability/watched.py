@@ -31,7 +31,7 @@ def _counts() -> dict[str, int]:
     (operations,) = _made
     nodes = operations._ingests.nodes
     return {
-        "files": len(operations._files),
+        "files": len(operations._files._handles),
         "folders": len(operations._folders),
         "open blobs": len(operations._blobs._open),
         "blob inodes": len(operations._blobs._inodes),
