@@ -139,11 +139,14 @@ class _Session:
     async def end_on_signal(self, signals: AsyncIterator[int]) -> None:
         """Unmount when a signal comes: the later the less patient, and serving all the while."""
         async for number in signals:
-            if not self._ending:
-                self._ending = True
-                self.failure = None
-                _log.info("%s: unmounting %s", signal.Signals(number).name, self._mount.point)
-                break
+            # One is enough. Python runs a handler in the middle of another, so a flood of them
+            # would end in a RecursionError.
+            for heeded in _heeded_signals():
+                signal.signal(heeded, signal.SIG_IGN)
+            self._ending = True
+            self.failure = None
+            _log.info("%s: unmounting %s", signal.Signals(number).name, self._mount.point)
+            break
         notify("STOPPING=1")
         try:
             with trio.move_on_after(_BUSY_PATIENCE) as patience:
