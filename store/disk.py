@@ -258,7 +258,8 @@ def make_dir(path: str) -> bool:
         return False
     except (FileNotFoundError, NotADirectoryError) as error:
         parent = os.path.dirname(path)
-        if os.path.lexists(parent):
+        # A folder there by now is one that somebody else has just made.
+        if os.path.lexists(parent) and not os.path.isdir(parent):
             raise NotRegular(parent) from error
         raise
     return True

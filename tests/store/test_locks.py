@@ -181,6 +181,20 @@ def test_twenty_threads_commit_one_digest(store: Store) -> None:
     assert list(store.active()) == []
 
 
+def test_twenty_threads_begin_in_a_fresh_root(tmp_path: Path) -> None:
+    """The folders that they all need first are made by one of them, and found by the others."""
+    with ThreadPoolExecutor(20) as pool:
+        for n in range(100):
+            fresh = Store(tmp_path / str(n))
+            ready = threading.Barrier(20)
+
+            def begin(ref: str, fresh: Store = fresh, ready: threading.Barrier = ready) -> None:
+                ready.wait()
+                fresh.writer(ref).close()
+
+            list(pool.map(begin, [f"r{i}" for i in range(20)]))
+
+
 def test_begin_and_drop_at_the_same_time(store: Store) -> None:
     """Whoever begins a ref that another drops at that moment gets one that is in the list."""
     rounds = 150
