@@ -6,35 +6,26 @@ import errno
 import logging
 import os
 import stat
-from collections.abc import Iterator, Sequence
-from itertools import islice
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import pyfuse3
 from pyfuse3 import EntryAttributes, FUSEError
 
 from fusefs.attributes import Look
+from fusefs.bloblisting import BlobListing
 from fusefs.handles import Handle
 from fusefs.inodes import FIRST_ALGORITHM, BlobInodes
-from fusefs.listing import Listing
 from fusefs.offload import in_thread
 from fusefs.peeking import peek
 from fusefs.watching import BlobWatch
-from store import Digest, InvalidDigest, NotFound, Store, algorithms
-from store.digest import hex_length
+from store import Digest, InvalidDigest, NotFound, Store
 
 if TYPE_CHECKING:
     from fusefs.reading import FileReader
 
 _log = logging.getLogger(__name__)
 
-__all__ = ["BlobListing", "BlobView", "OpenBlob", "stat_or_root"]
-
-# Stats of so many entries take a thread about two milliseconds.
-_BATCH: Final = 512
-
-# A blob in a listing: its name, its key in the table of inodes, its stat.
-_Entry = tuple[bytes, bytes, os.stat_result]
+__all__ = ["BlobView", "OpenBlob", "stat_or_root"]
 
 
 def stat_or_root(store: Store, folder: str) -> os.stat_result:
@@ -132,9 +123,7 @@ class BlobView:
         """
         digest = self._named(algorithm, name)
         found, fresh = await self._stat(digest)
-        key = self._inodes.key(digest)
-        number = self._inodes.number(key)
-        self._inodes.count(number, key)
+        number = self._inodes.count(self._inodes.key(digest))
         return self._look.blob(number, found, lasting=fresh and self._watch.covers(algorithm))
 
     async def _stat(self, digest: Digest) -> tuple[os.stat_result, bool]:
@@ -212,79 +201,3 @@ def _peek_file(path: str) -> os.stat_result | None:
     except FileNotFoundError:
         return None
     return found if found is not None and stat.S_ISREG(found.st_mode) else None
-
-
-class BlobListing(Listing[_Entry]):
-    """The blobs of one algorithm, in whatever order the disk has them.
-
-    What is done for each of a million entries is done here with the least that will do: no
-    `Digest`, and one object for all attributes, which pyfuse3 copies into its reply.
-    """
-
-    def __init__(
-        self, algorithm: str, store: Store, look: Look, inodes: BlobInodes, watch: BlobWatch
-    ) -> None:
-        self._algorithm = algorithm
-        self._store = store
-        self._inodes = inodes
-        self._watch = watch
-        # How many blobs had gone before the batch was read; None where nobody counts.
-        self._departures: int | None = None
-        self._prefix = inodes.prefix(algorithm)
-        self._shared = look.shared_blob()
-        self._number = 0
-        self._entries: Iterator[_Entry] = iter(())
-        # The batch at hand, and the place of its first entry.
-        self._batch: Sequence[_Entry] = ()
-        self._start = 0
-
-    async def batch(self, place: int) -> Sequence[_Entry]:
-        """Some blobs from the ``place``-th on.
-
-        The kernel goes forward, and back by the entries that did not fit; a seekdir(3) to anywhere
-        else reads the folder from its beginning.
-        """
-        end = self._start + len(self._batch)
-        if place in (0, end) or not self._start <= place <= end:
-            covered = self._watch.covers(self._algorithm)
-            self._departures = self._watch.departures if covered else None
-        if place == 0 or not self._start <= place <= end:
-            self._entries = self._scan()
-            self._batch = await in_thread(self._take, place)
-            self._start = place
-        elif place == end:
-            self._batch = await in_thread(self._take, 0)
-            self._start = end
-        return self._batch[place - self._start :]
-
-    def show(self, entry: _Entry) -> tuple[bytes, EntryAttributes]:
-        """A blob's name and attributes."""
-        name, key, found = entry
-        self._number = self._inodes.number(key)
-        return name, self._shared(self._number, found, self._departures == self._watch.departures)
-
-    def given(self, entry: _Entry) -> None:
-        """Count the lookup of what was shown last."""
-        self._inodes.count(self._number, entry[1])
-
-    def _take(self, skip: int) -> Sequence[_Entry]:
-        return list(islice(self._entries, skip, skip + _BATCH))
-
-    def _scan(self) -> Iterator[_Entry]:
-        if self._algorithm not in algorithms():
-            return
-        length = hex_length(self._algorithm)
-        for entry in self._store.blobs.scan(self._algorithm):
-            name = entry.name
-            try:
-                raw = bytes.fromhex(name)
-            except ValueError:
-                continue
-            if len(name) != length or raw.hex() != name:
-                continue
-            try:
-                found = entry.stat(follow_symlinks=False)
-            except FileNotFoundError:
-                continue
-            if stat.S_ISREG(found.st_mode):
-                yield name.encode(), self._prefix + raw, found

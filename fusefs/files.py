@@ -11,6 +11,7 @@ import trio
 from pyfuse3 import FileInfo, FUSEError
 
 from fusefs.errors import answering
+from fusefs.offload import in_background
 from fusefs.writing import OpenIngest
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ class OpenFiles:
         if isinstance(handle, OpenIngest):
             handle.releasing = True
             if not handle.is_blob:
-                trio.lowlevel.spawn_system_task(self._put_down, fh)
+                in_background(self._put_down, fh)
                 return
         await self._release(fh)
 

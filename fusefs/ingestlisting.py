@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from pyfuse3 import EntryAttributes
 
-from fusefs.listing import Listing
+from fusefs.listing import ShortListing
 from fusefs.offload import in_thread
 from store import NotFound, Ref
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["IngestListing"]
 
 
-class IngestListing(Listing[tuple[Ref, os.stat_result]]):
+class IngestListing(ShortListing[tuple[Ref, os.stat_result]]):
     """The ingests, as they were when the folder was read from its beginning."""
 
     def __init__(self, store: Store, look: Look, nodes: IngestNodes) -> None:
@@ -29,7 +29,7 @@ class IngestListing(Listing[tuple[Ref, os.stat_result]]):
         self._nodes = nodes
         self._entries: Sequence[tuple[Ref, os.stat_result]] = ()
 
-    async def batch(self, place: int) -> Sequence[tuple[Ref, os.stat_result]]:
+    async def entries(self, place: int) -> Sequence[tuple[Ref, os.stat_result]]:
         """The ingests from the ``place``-th on."""
         if place == 0:
             self._entries = await in_thread(self._read)

@@ -77,12 +77,20 @@ class BlobInodes:
             number = (number + 1) & _BLOB_MASK | _FIRST_BLOB
         return number
 
-    def count(self, number: int, key: bytes) -> None:
-        """The kernel was given the blob in a reply."""
+    def count(self, key: bytes) -> int:
+        """The kernel is given the blob in a reply; its number."""
+        # Most are new, and come by the thousand.
+        known = len(self._keys)
+        number = hash(key) & _BLOB_MASK | _FIRST_BLOB
+        self._keys.setdefault(number, key)
+        if len(self._keys) > known:
+            return number
+        number = self.number(key)
         if number in self._keys:
             self._more[number] = self._more.get(number, 0) + 1
         else:
             self._keys[number] = key
+        return number
 
     def forget(self, number: int, lookups: int) -> None:
         """The kernel lets go of so many lookups.  A number that is not known is passed over."""

@@ -11,7 +11,10 @@ pyfuse3 takes what it needs of trio from a module global `pyfuse3.trio`, which i
 replaces. We put trio in its place again, with these things changed:
 
 - waiting for /dev/fuse looks first, and returns at once if there is something to read;
-- taking a lock that is free is no checkpoint, and who lets go of it may have it again;
+- where no request is being served it then waits for a millisecond in poll(2) itself, which takes
+  none of the way through trio there and back, and no CPU either;
+- taking a lock that is free is no checkpoint, and who lets go of it may have it again: others are
+  told that it is free only when that task has to wait for something else;
 - whatever the wait has taken, it looks again right before the read;
 - the read does not block, and a task that finds nothing to read goes on waiting.
 
@@ -26,16 +29,19 @@ import os
 import select
 import time
 import types
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Coroutine, Generator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pyfuse3
 import trio
 
+from fusefs.offload import is_background_busy
+
 _SWITCH = "CONTENTFS_FAST_LOOP"
 _TESTED = "3.5."  # what is replaced is internal to pyfuse3, so it may differ in another version
 _FAIRNESS = 0.0005  # seconds that may go by before other tasks have a turn
+_PATIENCE = 1  # milliseconds to wait without them
 
 
 def install(connection: int) -> None:
@@ -56,11 +62,15 @@ class _PollFd(ctypes.Structure):
 class _LowLevel:
     """`trio.lowlevel`, but for `wait_readable`."""
 
-    def __init__(self, connection: int) -> None:
+    def __init__(self, connection: int, lock: _Lock) -> None:
+        self._lock = lock
         # PyDLL, not the poll() of `select`: that lets go of the GIL, and gets it back only when
         # a busy thread has had its 5 ms. Until then much can vanish.
-        self._poll = ctypes.PyDLL(None).poll
-        self._poll_arguments = (ctypes.byref(_PollFd(connection, select.POLLIN)), 1, 0)
+        self._look = ctypes.PyDLL(None).poll
+        self._look_arguments = (ctypes.byref(_PollFd(connection, select.POLLIN)), 1, 0)
+        # And the one of `select` where we wait: others need the GIL meanwhile.
+        self._patient = select.poll()
+        self._patient.register(connection, select.POLLIN)
         self._turn = 0.0  # the time at which other tasks last had one
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - as the module's own
@@ -72,29 +82,47 @@ class _LowLevel:
         Raises:
             trio.ClosedResourceError: `pyfuse3.terminate()` was called while this waited.
         """
-        if time.monotonic() < self._turn + _FAIRNESS and self._poll(*self._poll_arguments) > 0:
+        due = time.monotonic() >= self._turn + _FAIRNESS
+        if not due and self._is_readable():
             return
+        if self._lock.is_all_quiet():
+            if due:
+                await trio.lowlevel.checkpoint()
+                self._turn = time.monotonic()
+            if self._patient.poll(_PATIENCE) and self._is_readable():
+                return
         while True:
             await trio.lowlevel.wait_readable(descriptor)
-            if self._poll(*self._poll_arguments) > 0:
+            if self._is_readable():
                 self._turn = time.monotonic()
                 return
+
+    def _is_readable(self) -> bool:
+        return bool(self._look(*self._look_arguments) > 0)
 
 
 class _Lock:
     """A lock for `async with`, without a checkpoint where it is free.
 
     `trio.Lock` is handed on to who has waited longest, which would take each request to another
-    task by way of the scheduler. Here a task that waits is only told to look again when it gets
-    its turn; by then whoever has let go has mostly dealt with its request, and holds it anew.
+    task by way of the scheduler. Here who lets go keeps silent about it, and mostly takes it again
+    when it has dealt with its request. Only if it suspends meanwhile, which `driven` sees, is a
+    task that waits told to look.
     """
 
     def __init__(self) -> None:
         self._held = False
         self._waiting = trio.lowlevel.ParkingLot()
         self._told = False  # someone has been told to look, and has not had a turn since
+        # How many of those whom `driven` drives neither hold it nor wait for it.
+        self._busy = 0
+
+    def is_all_quiet(self) -> bool:
+        """Whether no task is dealing with a request, nor with what one has left to be done."""
+        return self._busy == 0 and not is_background_busy()
 
     async def __aenter__(self) -> None:
+        self._busy -= 1
         while self._held:
             await self._waiting.park()
             self._told = False
@@ -103,48 +131,78 @@ class _Lock:
     async def __aexit__(self, *_: object) -> None:
         # Nothing is awaited: pyfuse3 reads at once what it has been woken for.
         self._held = False
-        if not self._told and self._waiting:
+        self._busy += 1
+
+    def _hand_on(self) -> None:
+        if not self._held and not self._told and self._waiting:
             self._waiting.unpark()
             self._told = True
+
+    @types.coroutine
+    def driven(self, task: Coroutine[Any, Any, None]) -> Generator[Any, Any, None]:
+        """Run one of pyfuse3's tasks, and hand the lock on whenever it suspends."""
+        self._busy += 1
+        try:
+            trap = task.send(None)
+            while True:
+                self._hand_on()
+                try:
+                    answer = yield trap
+                except BaseException as error:  # noqa: BLE001 - it is the task's affair
+                    trap = task.throw(error)
+                else:
+                    trap = task.send(answer)
+                    # It may be a writer, which must not live on here once everybody has let go.
+                    del answer
+        except StopIteration:
+            pass
+        finally:
+            self._busy -= 1
+            self._hand_on()
 
 
 class _Nursery:
     """What pyfuse3 starts its tasks in: one that finds nothing to read begins again."""
 
-    def __init__(self, nursery: trio.Nursery) -> None:
+    def __init__(self, nursery: trio.Nursery, lock: _Lock) -> None:
         self._nursery = nursery
+        self._lock = lock
 
     def start_soon(
-        self, function: Callable[..., Awaitable[None]], *args: object, name: str
+        self, function: Callable[..., Coroutine[Any, Any, None]], *args: object, name: str
     ) -> None:
         """Start a task, as trio does."""
-        self._nursery.start_soon(_persist, function, args, name=name)
+        self._nursery.start_soon(self._persist, function, args, name=name)
 
-
-@asynccontextmanager
-async def _open_nursery() -> AsyncIterator[_Nursery]:
-    async with trio.open_nursery() as nursery:
-        yield _Nursery(nursery)
-
-
-async def _persist(function: Callable[..., Awaitable[None]], args: tuple[object, ...]) -> None:
-    while True:
-        try:
-            return await function(*args)
-        except BlockingIOError as error:
-            # pyfuse3 loses the buffer of the task then, 1 MiB of which it has used as much as
-            # its largest request. So the second look is worth having though this is there.
-            if "fuse_session_receive_buf" not in str(error):
-                raise
+    async def _persist(
+        self, function: Callable[..., Coroutine[Any, Any, None]], args: tuple[object, ...]
+    ) -> None:
+        while True:
+            try:
+                return await self._lock.driven(function(*args))
+            except BlockingIOError as error:
+                # pyfuse3 loses the buffer of the task then, 1 MiB of which it has used as much as
+                # its largest request. So the second look is worth having though this is there.
+                if "fuse_session_receive_buf" not in str(error):
+                    raise
 
 
 class _Trio(types.SimpleNamespace):
     """`trio`, but for what is above."""
 
-    open_nursery: Callable[[], AbstractAsyncContextManager[_Nursery]]
-
     def __init__(self, connection: int) -> None:
-        super().__init__(lowlevel=_LowLevel(connection), Lock=_Lock, open_nursery=_open_nursery)
+        self._lock = _Lock()
+        super().__init__(lowlevel=_LowLevel(connection, self._lock))
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - as the module's own
         return getattr(trio, name)
+
+    def Lock(self) -> _Lock:  # noqa: N802 - as trio has it
+        """The only one that pyfuse3 makes: of who reads requests."""
+        return self._lock
+
+    @asynccontextmanager
+    async def open_nursery(self) -> AsyncIterator[_Nursery]:
+        """As trio's, for pyfuse3's tasks."""
+        async with trio.open_nursery() as nursery:
+            yield _Nursery(nursery, self._lock)

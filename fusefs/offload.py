@@ -1,8 +1,8 @@
-"""Blocking calls of the event loop, run in worker threads."""
+"""What the event loop does not wait for: blocking calls, in threads, and tasks of their own."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import TypeVar, TypeVarTuple
 
 import trio
@@ -15,6 +15,9 @@ REQUESTS = 99
 # reader on a slow disk) would hold what the call it waits for needs. Threads that wait are cheap,
 # and no more are started than wait at the same time.
 _LIMITER = trio.CapacityLimiter(REQUESTS + 1)
+
+# Tasks of `in_background` that have not ended.
+_background: set[trio.lowlevel.Task] = set()
 
 _Args = TypeVarTuple("_Args")
 _Result = TypeVar("_Result")
@@ -35,3 +38,25 @@ async def in_thread(function: Callable[[*_Args], _Result], *args: *_Args) -> _Re
         BaseException: Whatever the call raises, unchanged.
     """
     return await trio.to_thread.run_sync(function, *args, limiter=_LIMITER)
+
+
+def in_background(function: Callable[[*_Args], Awaitable[None]], *args: *_Args) -> None:
+    """Run something that outlives the request that brings it up.
+
+    Args:
+        function: It raises nothing.
+        args: Its positional arguments.
+    """
+
+    async def run() -> None:
+        try:
+            await function(*args)
+        finally:
+            _background.remove(trio.lowlevel.current_task())
+
+    _background.add(trio.lowlevel.spawn_system_task(run))
+
+
+def is_background_busy() -> bool:
+    """Whether a task of `in_background` has not ended."""
+    return bool(_background)

@@ -13,7 +13,7 @@ import logging
 import os
 import stat
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Final, cast
 
 import pyfuse3
 from pyfuse3 import (
@@ -84,7 +84,7 @@ class ContentOperations(PlainOperations):
         self._xattrs = IngestXattrs(store, self._ingests)
         self._reader = FileReader()
         self._files = OpenFiles()
-        self._folders: dict[int, Listing[Any]] = {}
+        self._folders: dict[int, Listing] = {}
         self._numbers = itertools.count(1)
 
     # ------------------------------------------------------------------------------------ looking
@@ -162,7 +162,7 @@ class ContentOperations(PlainOperations):
         """OPENDIR."""
         return self._keep_folder(await self._listing(inode))
 
-    async def _listing(self, inode: int) -> Listing[Any]:
+    async def _listing(self, inode: int) -> Listing:
         algorithm = self._blobs.algorithm(inode)
         if algorithm is not None:
             return self._blobs.list(algorithm)
@@ -173,7 +173,7 @@ class ContentOperations(PlainOperations):
             return StaticListing([(n.encode(), self._blobs.algorithm_look(n)) for n in names])
         return StaticListing([(n, self._folder_look(i)) for n, i in _STATIC.items()])
 
-    def _keep_folder(self, listing: Listing[Any]) -> int:
+    def _keep_folder(self, listing: Listing) -> int:
         number = next(self._numbers)
         self._folders[number] = listing
         return number

@@ -108,16 +108,23 @@ class Blobs:
         return sorted(on_disk.union(algorithms()))
 
     def scan(self, algorithm: str) -> Iterator[os.DirEntry[str]]:
-        """The entries of an algorithm's folder as they come, odd ones too; close the iterator."""
+        """The entries of an algorithm's folder as they come, odd ones too; close the iterator.
+
+        What an entry is asked for, such as its stat, has to be asked before the next is taken.
+        """
         folder = self._layout.algorithm(algorithm)
         if not _is_folder(folder):
             return
         try:
-            entries = os.scandir(folder)
-        except (FileNotFoundError, NotADirectoryError):
+            # By descriptor, so that a stat does not walk the whole path for each of a million.
+            fd = disk.open_dir(folder)
+        except (FileNotFoundError, NotRegular):
             return
-        with entries:
-            yield from entries
+        try:
+            with os.scandir(fd) as entries:
+                yield from entries
+        finally:
+            os.close(fd)
 
     def names(self, prefix: str = "") -> Iterator[tuple[str, list[str]]]:
         """As `digests`, but in parts: an algorithm, and some of its hex, sorted.

@@ -18,6 +18,7 @@ from store import disk
 from store.errors import NotRegular
 from store.hashing import HashCache, Running, signature
 from store.layout import DATA
+from store.writeback import WriteBack
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,6 +32,7 @@ __all__ = ["Data"]
 
 _READ_BITS: Final = 0o444
 _SIZE_MAX: Final = 2**63 - 1
+_LONG_TO_HASH: Final = 8 * 1024 * 1024
 
 
 class Data:
@@ -41,7 +43,7 @@ class Data:
         size: how many bytes there are.
     """
 
-    __slots__ = ("_changed", "_ingest", "_own", "_running", "fd", "size")
+    __slots__ = ("_changed", "_ingest", "_own", "_running", "_writeback", "fd", "size")
 
     def __init__(self, ingest: Ingest, hashes: HashCache, algorithm: str) -> None:
         """Open the data of an ingest whose lock is held, and make it where there is none.
@@ -58,6 +60,7 @@ class Data:
             # Invariant: where this is true the file has no other name.
             self._own = found.st_nlink == 1
             self._changed = False
+            self._writeback = WriteBack(self.size)
             running = hashes.take(ingest.path, signature(found))
             if running is None or running.algorithm != algorithm:
                 running = Running(algorithm)
@@ -115,6 +118,8 @@ class Data:
         tail = b"" if at > self.size else data
         self.size = end
         self._running.grew(end, tail)
+        if end >= self._writeback.due:
+            self._writeback.start(self.fd, end)
 
     def resize(self, size: int) -> None:
         """Make it longer, by zeros, or empty.
@@ -127,6 +132,7 @@ class Data:
         self.size = size
         if size == 0:
             self._running.restart()
+            self._writeback = WriteBack()
         else:
             self._running.grew(size, b"")
 
@@ -163,6 +169,7 @@ class Data:
         os.dup2(fd, self.fd, inheritable=False)
         os.close(fd)
         self._own = True
+        self._writeback = WriteBack()
         (self._running,) = renewed
         self._running.attach(self.fd, self.size)
 
@@ -177,6 +184,11 @@ class Data:
         self._trim()
         if disk.is_doubtful(os.fstat(self.fd)):
             self._renew()
+
+    def write_back(self) -> None:
+        """Have the bytes on their way to the disk while they are hashed, if that takes long."""
+        if self.lag >= _LONG_TO_HASH:
+            self._writeback.start(self.fd, self.size)
 
     def sync(self) -> None:
         """Make the bytes durable.

@@ -293,6 +293,7 @@ class Writer:
         for size in sizes:
             if size is not None and size != self.offset:
                 raise self._no(SizeMismatch(self.ref.text, size, self.offset))
+        self._data.write_back()
         for expected in digests:
             found = self._data.digest(expected.algorithm)
             if found != expected:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import hashlib
+import mmap
 import os
 import subprocess
 import sys
@@ -18,6 +19,10 @@ from tests.bench.model import Wrong
 
 MIB: Final = 1024 * 1024
 SMALL: Final = 4096
+
+# As much as the largest work takes: 1 GiB twice in the page cache, 100,000 inodes twice.
+_SPARE: Final = 2560 * MIB
+_SPARE_QUICK: Final = 512 * MIB
 
 ENVIRONMENT: Final = {"LC_ALL": "C", "PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/"}
 
@@ -183,8 +188,17 @@ class Lab:
             say(f"  {text}")
 
     def settle(self) -> None:
-        """Write back what is dirty here, so that nobody pays for what another left behind."""
+        """Write back what is dirty here, so that nobody pays for what another left behind.
+
+        And take and give back the memory that the work may need. A virtual machine may return
+        what has been free for two seconds to its host (free page reporting of virtio-balloon);
+        to get such a page again takes ten times as long as to write to it. To be called right
+        before each measurement, or that of who comes first after a pause is one of the host.
+        """
         run("sync", "-f", self.folder)
+        size = min(_SPARE_QUICK if self.quick else _SPARE, _available() // 4)
+        flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | mmap.MAP_POPULATE
+        mmap.mmap(-1, size, flags=flags).close()
 
 
 def fill(root: str, contents: Iterable[bytes]) -> list[str]:
@@ -214,6 +228,16 @@ def _blob_folder(root: str) -> Iterator[int]:
 
 def _new_blob(name: str, folder: int) -> int:
     return os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o444, dir_fd=folder)
+
+
+def _available() -> int:
+    """How many bytes of memory can be had without swapping."""
+    with open("/proc/meminfo", encoding="ascii") as file:
+        for line in file:
+            name, _, value = line.partition(":")
+            if name == "MemAvailable":
+                return int(value.split()[0]) * 1024
+    raise Wrong("/proc/meminfo tells nothing of MemAvailable")
 
 
 def warm(path: str) -> None:

@@ -62,10 +62,10 @@ FAULTS: Final[dict[str, Callable[[Scene], object]]] = {
     "fusefs.ingests:IngestView.rename": lambda s: s.ref.rename(s.mount.ref()),
     "fusefs.ingests:IngestView.truncate": lambda s: os.truncate(s.ref, 0),
     "fusefs.ingests:IngestView.list": lambda s: s.mount.names(),
-    "fusefs.ingests:IngestListing.batch": lambda s: s.mount.names(),
+    "fusefs.ingests:IngestListing.entries": lambda s: s.mount.names(),
     "fusefs.ingests:IngestListing.show": lambda s: s.mount.names(),
-    "fusefs.blobs:BlobListing.batch": lambda s: os.listdir(s.blob.parent),
-    "fusefs.blobs:BlobListing.show": lambda s: os.listdir(s.blob.parent),
+    "fusefs.bloblisting:BlobListing._scan": lambda s: os.listdir(s.blob.parent),
+    "fusefs.bloblisting:BlobListing._at": lambda s: os.listdir(s.blob.parent),
     "fusefs.writing:OpenIngest.write": lambda s: with_file(
         s.ref, lambda fd: os.pwrite(fd, b"more", 5)
     ),

@@ -52,6 +52,7 @@ def _read(root: str, names: Sequence[str], big: str, lab: Lab, view: str) -> dic
     drop_caches()
     run("ls", "-l", stored)  # the stats are not to wait for the disk
     with mounts.VIEWS[view](lab, root) as mount:
+        lab.settle()
         paths = (os.path.join(mount.blobs, name) for name in itertools.cycle(names))
         path = os.path.join(mount.blobs, big)
         return _waits(("dd", f"if={path}", f"of={os.devnull}", "bs=1M", "status=none"), paths)
@@ -60,8 +61,8 @@ def _read(root: str, names: Sequence[str], big: str, lab: Lab, view: str) -> dic
 def _copy(root: str, names: Sequence[str], source: Source, lab: Lab, view: str) -> dict[str, float]:
     warm(source.path)
     run("ls", "-l", mounts.Mount(root).blobs)
-    lab.settle()
     with mounts.VIEWS[view](lab, root) as mount:
+        lab.settle()
         paths = (os.path.join(mount.blobs, name) for name in itertools.cycle(names))
         # A peer is given a path that it may write to.
         ref = f"sha256:{source.hex}" if view == OURS else "copy"

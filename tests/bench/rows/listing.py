@@ -48,6 +48,7 @@ def _list(root: str, count: int, commands: Sequence[str], lab: Lab, view: str) -
         output = lab.new_path("listing")
         with mounts.VIEWS[view](lab, root) as mount:
             command = functools.partial(run, *words, mount.blobs, output=output)
+            lab.settle()
             sample[name] = timed(command)
         with open(output, "rb") as file:
             found = counted(file.read())

@@ -50,8 +50,10 @@ def _sequential(root: str, name: str, lab: Lab, view: str) -> dict[str, float]:
     warm(os.path.join(mounts.Mount(root).blobs, name))
     with mounts.VIEWS[view](lab, root) as mount:
         path = os.path.join(mount.blobs, name)
-        lab.settle()
-        sample = {"cold": read(path), "again": read(path)}
+        sample = {}
+        for measure in ("cold", "again"):
+            lab.settle()
+            sample[measure] = read(path)
         expect_digest(path, name)
     return sample
 
@@ -75,10 +77,13 @@ def _read_all(folder: str, contents: Mapping[str, bytes]) -> None:
 
 def _open(root: str, contents: Mapping[str, bytes], lab: Lab, view: str) -> dict[str, float]:
     _read_all(mounts.Mount(root).blobs, contents)
+    sample = {}
     with mounts.VIEWS[view](lab, root) as mount:
-        lab.settle()
-        first, again = (timed(lambda: _read_all(mount.blobs, contents)) for _ in range(2))
-    return {"first": first / len(contents) * 1e6, "again": again / len(contents) * 1e6}
+        for measure in ("first", "again"):
+            lab.settle()
+            seconds = timed(lambda: _read_all(mount.blobs, contents))
+            sample[measure] = seconds / len(contents) * 1e6
+    return sample
 
 
 def _open_cases(lab: Lab) -> Sequence[Case]:
@@ -128,6 +133,7 @@ def _random(root: str, name: str, lab: Lab, view: str) -> dict[str, float]:
             # fio empties the page cache of what it is given, which for the bare file is its own.
             warm(os.path.join(mounts.Mount(root).blobs, name))
             measure = "1 job" if jobs == 1 else f"{jobs} jobs"
+            lab.settle()
             sample[measure] = fio(os.path.join(mount.blobs, name), jobs, size)
     return sample
 
