@@ -110,7 +110,7 @@ class BlobListing(Listing):
             return batch
         ahead = self._next
         if place == 0 or batch is None or ahead is None or place != ahead.start:
-            self._entries = self._scan()
+            self._entries = _scan(self._store, self._algorithm, self._prefix)
             ahead = self._read(place, skip=place)
         await ahead.ready.wait()
         if ahead.failure is not None:
@@ -135,22 +135,24 @@ class BlobListing(Listing):
         finally:
             batch.ready.set()
 
-    def _scan(self) -> Iterator[_Entry]:
-        if self._algorithm not in algorithms():
-            return
-        length = hex_length(self._algorithm)
-        for entry in self._store.blobs.scan(self._algorithm):
-            try:
-                name = entry.name.encode()
-                raw = binascii.unhexlify(name)
-            except ValueError:
-                continue
-            if len(name) != length or binascii.hexlify(raw) != name:
-                continue
-            try:
-                found = entry.stat(follow_symlinks=False)
-            except FileNotFoundError:
-                continue
-            if stat.S_ISREG(found.st_mode):
-                yield (name, self._prefix + raw, found.st_mode,
-                       found.st_size, found.st_blocks, found.st_mtime_ns)  # fmt: skip
+
+def _scan(store: Store, algorithm: str, prefix: bytes) -> Iterator[_Entry]:
+    # No method: a listing and its own generator would keep each other, and the folder open.
+    if algorithm not in algorithms():
+        return
+    length = hex_length(algorithm)
+    for entry in store.blobs.scan(algorithm):
+        try:
+            name = entry.name.encode()
+            raw = binascii.unhexlify(name)
+        except ValueError:
+            continue
+        if len(name) != length or binascii.hexlify(raw) != name:
+            continue
+        try:
+            found = entry.stat(follow_symlinks=False)
+        except FileNotFoundError:
+            continue
+        if stat.S_ISREG(found.st_mode):
+            yield (name, prefix + raw, found.st_mode,
+                   found.st_size, found.st_blocks, found.st_mtime_ns)  # fmt: skip

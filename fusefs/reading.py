@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import mmap
 import os
 from typing import Final
 
@@ -12,6 +14,7 @@ __all__ = ["FileReader"]
 
 # The largest READ that the kernel sends (max_pages).
 _LARGEST: Final = 1024 * 1024
+_HUGE_PAGE: Final = 2 * 1024 * 1024
 # What pread says when it would have to wait, and what a file system says that cannot tell.
 _WOULD_WAIT: Final = errno.EAGAIN
 _CANNOT_TELL: Final = frozenset({errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS})
@@ -28,7 +31,7 @@ class FileReader:
     __slots__ = ("_buffer",)
 
     def __init__(self) -> None:
-        self._buffer = memoryview(bytearray(_LARGEST))
+        self._buffer = memoryview(_huge_page())[:_LARGEST]
 
     async def read(self, fd: int, offset: int, size: int, file_size: int) -> bytes | memoryview:
         """Exactly the bytes asked for, or all that there are.
@@ -62,6 +65,19 @@ class FileReader:
         if got < wanted:
             return await in_thread(_read_all, fd, offset, wanted)
         return view
+
+
+def _huge_page() -> mmap.mmap:
+    """Memory in one huge page, if the kernel has one for us (transparent_hugepage is not never).
+
+    A copy into and out of 256 pages of their own takes a virtual machine twice as long, since for
+    each the processor walks through the tables of two kernels.
+    """
+    # Of this size, so that Linux 6.7 and later begin it where a huge page can.
+    area = mmap.mmap(-1, _HUGE_PAGE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    with contextlib.suppress(OSError):
+        area.madvise(mmap.MADV_HUGEPAGE)
+    return area
 
 
 def _read_all(fd: int, offset: int, size: int) -> bytes:

@@ -18,17 +18,18 @@ class Turn:
     `trio.Lock` is a checkpoint even when it is free, which costs as much as a small write.
     """
 
-    __slots__ = ("__weakref__", "_lock")
+    __slots__ = ("__weakref__", "_taken", "_waiting")
 
     def __init__(self) -> None:
-        self._lock = trio.Lock()
+        self._taken = False
+        self._waiting = trio.lowlevel.ParkingLot()
 
     async def __aenter__(self) -> None:
         """Wait for one's turn."""
-        try:
-            self._lock.acquire_nowait()
-        except trio.WouldBlock:
-            await self._lock.acquire()
+        if self._taken:
+            # Who lets go leaves it taken for whom it wakes.
+            await self._waiting.park()
+        self._taken = True
 
     async def __aexit__(
         self,
@@ -37,4 +38,7 @@ class Turn:
         trace: TracebackType | None,
     ) -> None:
         """Let the next one go."""
-        self._lock.release()
+        if self._waiting:
+            self._waiting.unpark()
+        else:
+            self._taken = False

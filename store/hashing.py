@@ -49,8 +49,8 @@ class Running:
         algorithm: the digest's algorithm.
     """
 
-    __slots__ = ("_buffer", "_failure", "_fd", "_hash", "_position", "_state", "_stop", "_target",
-                 "_working", "algorithm")  # fmt: skip
+    __slots__ = ("_buffer", "_failure", "_fd", "_hash", "_lock", "_position", "_state", "_stop",
+                 "_target", "_working", "algorithm")  # fmt: skip
 
     def __init__(self, algorithm: str) -> None:
         """Begin at byte 0.
@@ -59,8 +59,10 @@ class Running:
             UnsupportedAlgorithm: it is not available here.
         """
         self.algorithm = algorithm
-        self._state = threading.Condition()
-        # Guarded by: `_state`; while `_working`, the thread alone moves `_hash` and `_position`.
+        # By itself where nobody waits: a condition enters its lock by way of Python.
+        self._lock = threading.Lock()
+        self._state = threading.Condition(self._lock)
+        # Guarded by: `_lock`; while `_working`, the thread alone moves `_hash` and `_position`.
         # Invariant: `_hash` holds the bytes before `_position`, and `_position <= _target`.
         self._hash = new_hash(algorithm)
         self._position = 0
@@ -100,7 +102,7 @@ class Running:
     def grew(self, size: int, tail: Buffer) -> None:
         """The file has ``size`` bytes now, of which ``tail`` are the last ones."""
         length = memoryview(tail).nbytes
-        with self._state:
+        with self._lock:
             small = length <= _INLINE and self._position == size - length
             if small and not self._working:
                 self._hash.update(tail)

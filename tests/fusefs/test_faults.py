@@ -64,7 +64,7 @@ FAULTS: Final[dict[str, Callable[[Scene], object]]] = {
     "fusefs.ingests:IngestView.list": lambda s: s.mount.names(),
     "fusefs.ingests:IngestListing.entries": lambda s: s.mount.names(),
     "fusefs.ingests:IngestListing.show": lambda s: s.mount.names(),
-    "fusefs.bloblisting:BlobListing._scan": lambda s: os.listdir(s.blob.parent),
+    "fusefs.bloblisting:BlobListing._read": lambda s: os.listdir(s.blob.parent),
     "fusefs.bloblisting:BlobListing._at": lambda s: os.listdir(s.blob.parent),
     "fusefs.writing:OpenIngest.write": lambda s: with_file(
         s.ref, lambda fd: os.pwrite(fd, b"more", 5)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import fcntl
 import os
@@ -366,6 +367,60 @@ def test_many_blobs_are_listed_each_once(new_mount: Callable[..., Mount], tmp_pa
         seen += [entry.name for entry in entries]
     assert len(seen) == len(set(seen))
     assert set(names[1000:]) <= set(seen)
+
+
+class _Entry(ctypes.Structure):
+    _fields_ = (
+        ("inode", ctypes.c_uint64),
+        ("next", ctypes.c_int64),
+        ("length", ctypes.c_uint16),
+        ("kind", ctypes.c_uint8),
+        ("name", ctypes.c_char * 256),
+    )
+
+
+def test_a_large_folder_is_read_on_from_anywhere(
+    new_mount: Callable[..., Mount], tmp_path: Path
+) -> None:
+    """telldir(3) and seekdir(3), over more than what is read at once, forth and back."""
+    root = tmp_path / "root"
+    folder = root / "blobs/sha256"
+    folder.mkdir(parents=True)
+    for i in range(1600):
+        (folder / sha256(b"%d" % i)).write_bytes(b"%d" % i)
+        (folder / sha256(b"%d" % i)).chmod(0o444)
+    mount = new_mount(root=root)
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.opendir.restype = ctypes.c_void_p
+    libc.readdir.restype = ctypes.POINTER(_Entry)
+    libc.closedir.argtypes = libc.readdir.argtypes = libc.rewinddir.argtypes = (ctypes.c_void_p,)
+    libc.seekdir.argtypes = (ctypes.c_void_p, ctypes.c_long)
+    opened = libc.opendir(os.fsencode(mount.blobs / "sha256"))
+    try:
+        seen: list[tuple[bytes, int]] = []
+        while entry := libc.readdir(opened):
+            seen.append((entry.contents.name, entry.contents.next))
+        assert len(seen) == 1600
+        for place in (1598, 600, 601, 1100, 520, 510, 3, 1500, 0, 1024):
+            libc.seekdir(opened, seen[place][1])
+            assert libc.readdir(opened).contents.name == seen[place + 1][0]
+        libc.rewinddir(opened)
+        assert libc.readdir(opened).contents.name == seen[0][0]
+    finally:
+        libc.closedir(opened)
+    # The kernel has been given some of them more than once, and lets go of them all.
+    Path("/proc/sys/vm/drop_caches").write_text("2\n")
+    for stored in folder.iterdir():
+        assert (mount.blobs / "sha256" / stored.name).stat().st_size == stored.stat().st_size
+
+
+def test_the_sizes_that_programs_copy_in(mount: Mount, content: bytes) -> None:
+    """Large ones into an ingest and out of a folder, pages out of a blob."""
+    ref = mount.ref()
+    append(ref, content)
+    assert ref.stat().st_blksize == mount.ingest.stat().st_blksize == 1 << 20
+    assert (mount.blobs / "sha256").stat().st_blksize == 1 << 20
+    assert mount.blob(content).stat().st_blksize == 4096
 
 
 # ------------------------------------------------------------------------------------- the options

@@ -1,0 +1,102 @@
+"""Bytes on their way to the disk before they are synced."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from store import Digest, DigestMismatch, Store
+from store.writeback import WriteBack
+from tests.fusefs.mounted import until
+
+MIB = 1 << 20
+_CACHESTAT = 451  # Linux 6.5
+
+
+class _Range(ctypes.Structure):
+    _fields_ = (("off", ctypes.c_uint64), ("len", ctypes.c_uint64))
+
+
+class _Pages(ctypes.Structure):
+    _fields_ = tuple(
+        (name, ctypes.c_uint64)
+        for name in ("cache", "dirty", "writeback", "evicted", "recently_evicted")
+    )
+
+
+def dirty_pages(fd: int) -> int:
+    """How many pages of a file are still to be handed to the disk."""
+    pages = _Pages()
+    libc = ctypes.CDLL(None, use_errno=True)
+    arguments = (fd, ctypes.byref(_Range(0, 0)), ctypes.byref(pages), 0)
+    if libc.syscall(_CACHESTAT, *arguments) != 0:
+        number = ctypes.get_errno()
+        if number in (errno.ENOSYS, errno.EPERM):
+            pytest.skip("this kernel does not tell which pages are dirty")
+        raise OSError(number, os.strerror(number))
+    return int(pages.dirty)
+
+
+@pytest.fixture
+def fd(tmp_path: Path) -> Iterator[int]:
+    """An empty file on a disk."""
+    fd = os.open(tmp_path / "data", os.O_RDWR | os.O_CREAT)
+    os.write(fd, b"a page")
+    if dirty_pages(fd) == 0:
+        pytest.skip("this file system has no pages that wait")
+    os.fsync(fd)
+    if dirty_pages(fd) != 0:
+        pytest.skip("this file system is in memory")
+    yield fd
+    os.close(fd)
+
+
+def test_what_is_begun_with_reaches_the_disk(fd: int) -> None:
+    """Long before the kernel would do so by itself, which is half a minute."""
+    writeback = WriteBack()
+    size = 0
+    for _ in range(3):
+        size += os.pwrite(fd, os.urandom(4 * MIB), size)
+        assert dirty_pages(fd) > 0
+        writeback.start(fd, size)
+    until(lambda: dirty_pages(fd) == 0, "all is handed to the disk")
+
+
+def test_it_may_be_closed_meanwhile(fd: int) -> None:
+    """The file that has the descriptor's number next is not touched, and nobody is left."""
+    other = os.dup(fd)
+    os.pwrite(fd, os.urandom(4 * MIB), 0)
+    WriteBack().start(other, 4 * MIB)
+    os.close(other)
+    WriteBack().start(other, 4 * MIB)
+    until(lambda: dirty_pages(fd) == 0, "all is handed to the disk")
+    until(
+        lambda: all(thread.name != "writing" for thread in threading.enumerate()),
+        "the threads have ended",
+    )
+
+
+def test_a_long_ingest_is_written_while_it_grows(fd: int, tmp_path: Path) -> None:
+    """Its commit finds little left to do; begun anew, it is written from its beginning again."""
+    store = Store(tmp_path / "root")
+    with store.writer("ref") as writer:
+        for size in (48, 40):
+            writer.truncate(0)
+            for _ in range(size):
+                writer.write(os.urandom(MIB))
+            # The last part is not begun with until the commit.
+            until(
+                lambda: dirty_pages(writer.fileno()) <= 32 * MIB // os.sysconf("SC_PAGESIZE"),
+                "the first part is handed to the disk",
+            )
+        with pytest.raises(DigestMismatch):
+            writer.commit(expected=Digest.of(b"something else"))
+        digest = writer.digest()
+        assert writer.commit(expected=digest) == digest
+    assert store.info(digest).size == 40 * MIB
