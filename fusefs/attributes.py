@@ -28,9 +28,11 @@ _UMASK: Final = 0o022
 _LONG: Final = 300.0
 _SECOND: Final = 0.9
 _IO_SIZE: Final = 4096
-# What cp(1) and the C library's opendir(3) take for the size of their buffer: as much as the kernel
-# sends in one request.  Not for blobs: who reads here and there would read as much each time.
-_LARGE_IO_SIZE: Final = 1024 * 1024
+# What cp(1) takes for the size of its writes, and opendir(3) for that of its buffer.  Not for blobs:
+# who reads here and there would read as much each time.  And a larger write keeps the event loop,
+# and so all other clients, for longer.
+_INGEST_IO_SIZE: Final = 256 * 1024
+_FOLDER_IO_SIZE: Final = 1024 * 1024
 
 
 class Look:
@@ -64,7 +66,7 @@ class Look:
         look.attr_timeout = _SECOND
         look.st_mode = self._directory_mode if writable else self._directory_mode & ~0o222
         look.st_nlink = 2
-        look.st_blksize = _LARGE_IO_SIZE
+        look.st_blksize = _FOLDER_IO_SIZE
         self._set_times(look, found)
         return look
 
@@ -109,7 +111,7 @@ class Look:
         look.entry_timeout = 0
         look.attr_timeout = 0
         look.st_mode = self._ingest_mode
-        look.st_blksize = _LARGE_IO_SIZE
+        look.st_blksize = _INGEST_IO_SIZE
         self._set_size(look, found.st_size, found.st_blocks)
         self._set_times(look, found)
         return look

@@ -18,7 +18,7 @@ from store import disk
 from store.errors import NotRegular
 from store.hashing import HashCache, Running, signature
 from store.layout import DATA
-from store.writeback import WriteBack
+from store.writeback import start_writing_back
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,7 +43,7 @@ class Data:
         size: how many bytes there are.
     """
 
-    __slots__ = ("_changed", "_ingest", "_own", "_running", "_writeback", "fd", "size")
+    __slots__ = ("_changed", "_ingest", "_own", "_running", "fd", "size")
 
     def __init__(self, ingest: Ingest, hashes: HashCache, algorithm: str) -> None:
         """Open the data of an ingest whose lock is held, and make it where there is none.
@@ -60,7 +60,6 @@ class Data:
             # Invariant: where this is true the file has no other name.
             self._own = found.st_nlink == 1
             self._changed = False
-            self._writeback = WriteBack(self.size)
             running = hashes.take(ingest.path, signature(found))
             if running is None or running.algorithm != algorithm:
                 running = Running(algorithm)
@@ -118,8 +117,6 @@ class Data:
         tail = b"" if at > self.size else data
         self.size = end
         self._running.grew(end, tail)
-        if end >= self._writeback.due:
-            self._writeback.start(self.fd, end)
 
     def resize(self, size: int) -> None:
         """Make it longer, by zeros, or empty.
@@ -132,7 +129,6 @@ class Data:
         self.size = size
         if size == 0:
             self._running.restart()
-            self._writeback = WriteBack()
         else:
             self._running.grew(size, b"")
 
@@ -169,7 +165,6 @@ class Data:
         os.dup2(fd, self.fd, inheritable=False)
         os.close(fd)
         self._own = True
-        self._writeback = WriteBack()
         (self._running,) = renewed
         self._running.attach(self.fd, self.size)
 
@@ -188,7 +183,7 @@ class Data:
     def write_back(self) -> None:
         """Have the bytes on their way to the disk while they are hashed, if that takes long."""
         if self.lag >= _LONG_TO_HASH:
-            self._writeback.start(self.fd, self.size)
+            start_writing_back(self.fd)
 
     def sync(self) -> None:
         """Make the bytes durable.
