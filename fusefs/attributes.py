@@ -28,7 +28,7 @@ _UMASK: Final = 0o022
 _LONG: Final = 300.0
 _SECOND: Final = 0.9
 _IO_SIZE: Final = 4096
-# What cp(1) takes for the size of its writes, and opendir(3) for that of its buffer.  Not for blobs:
+# What cp(1) takes for the size of its writes, and opendir(3) for its buffer.  Not for blobs:
 # who reads here and there would read as much each time.  And a larger write keeps the event loop,
 # and so all other clients, for longer.
 _INGEST_IO_SIZE: Final = 256 * 1024
