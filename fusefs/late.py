@@ -8,6 +8,8 @@ finished file.  Nobody else does, and no listing shows it.
 
 from __future__ import annotations
 
+import contextlib
+import os
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, Generic, Protocol, TypeVar
@@ -27,6 +29,10 @@ def thread_group(pid: int) -> int:
     """
     if pid == 0:
         return 0
+    # A process's first thread, as most are, is told in a third of the time: only it has one.
+    with contextlib.suppress(OSError):
+        os.close(os.pidfd_open(pid))
+        return pid
     try:
         with open(f"/proc/{pid}/status", "rb") as status:
             for line in status:

@@ -64,13 +64,19 @@ def _handler(file: str | None, *, foreground: bool) -> logging.Handler:
         journal = _journal_reads_stderr()
         handler.setFormatter(_OneLine(timed=not journal, priority=journal))
     else:
-        try:
-            handler = logging.handlers.SysLogHandler(_SYSLOG, facility="daemon")
-        except OSError:
-            return logging.NullHandler()
+        handler = _SystemLog(_SYSLOG, facility="daemon")
         handler.ident = f"contentfs[{os.getpid()}]: "
         handler.setFormatter(_OneLine())
     return handler
+
+
+class _SystemLog(logging.handlers.SysLogHandler):
+    """The system log, which may come and go."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        # Else each line would be composed, and sent in two ways to where nobody listens.
+        if os.path.exists(_SYSLOG):
+            super().emit(record)
 
 
 class _OneLine(logging.Formatter):

@@ -24,9 +24,7 @@ timeouts, signals and results of worker threads get their turn under load.
 
 from __future__ import annotations
 
-import ctypes
 import os
-import select
 import time
 import types
 from collections.abc import AsyncIterator, Callable, Coroutine, Generator
@@ -36,12 +34,12 @@ from typing import Any
 import pyfuse3
 import trio
 
-from fusefs.offload import is_background_busy
+from fusefs.patience import MILLISECONDS, patience
 
 _SWITCH = "CONTENTFS_FAST_LOOP"
 _TESTED = "3.5."  # what is replaced is internal to pyfuse3, so it may differ in another version
 _FAIRNESS = 0.0005  # seconds that may go by before other tasks have a turn
-_PATIENCE = 1  # milliseconds to wait without them
+_FAIRNESS_ALONE = MILLISECONDS / 1000  # and where none of them has anything to do
 
 
 def install(connection: int) -> None:
@@ -52,25 +50,14 @@ def install(connection: int) -> None:
     """
     if os.environ.get(_SWITCH) != "0" and pyfuse3.__version__.startswith(_TESTED):
         os.set_blocking(connection, False)
-        pyfuse3.trio = _Trio(connection)  # type: ignore[attr-defined]
-
-
-class _PollFd(ctypes.Structure):
-    _fields_ = (("fd", ctypes.c_int), ("events", ctypes.c_short), ("revents", ctypes.c_short))
+        patience.watch(connection)
+        pyfuse3.trio = _Trio()  # type: ignore[attr-defined]
 
 
 class _LowLevel:
     """`trio.lowlevel`, but for `wait_readable`."""
 
-    def __init__(self, connection: int, lock: _Lock) -> None:
-        self._lock = lock
-        # PyDLL, not the poll() of `select`: that lets go of the GIL, and gets it back only when
-        # a busy thread has had its 5 ms. Until then much can vanish.
-        self._look = ctypes.PyDLL(None).poll
-        self._look_arguments = (ctypes.byref(_PollFd(connection, select.POLLIN)), 1, 0)
-        # And the one of `select` where we wait: others need the GIL meanwhile.
-        self._patient = select.poll()
-        self._patient.register(connection, select.POLLIN)
+    def __init__(self) -> None:
         self._turn = 0.0  # the time at which other tasks last had one
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - as the module's own
@@ -82,23 +69,19 @@ class _LowLevel:
         Raises:
             trio.ClosedResourceError: `pyfuse3.terminate()` was called while this waited.
         """
-        due = time.monotonic() >= self._turn + _FAIRNESS
-        if not due and self._is_readable():
-            return
-        if self._lock.is_all_quiet():
-            if due:
+        if patience.busy == 0:
+            if time.monotonic() >= self._turn + _FAIRNESS_ALONE:
                 await trio.lowlevel.checkpoint()
                 self._turn = time.monotonic()
-            if self._patient.poll(_PATIENCE) and self._is_readable():
+            if patience.wait_for_request():
                 return
+        elif time.monotonic() < self._turn + _FAIRNESS and patience.is_request_there():
+            return
         while True:
             await trio.lowlevel.wait_readable(descriptor)
-            if self._is_readable():
+            if patience.is_request_there():
                 self._turn = time.monotonic()
                 return
-
-    def _is_readable(self) -> bool:
-        return bool(self._look(*self._look_arguments) > 0)
 
 
 class _Lock:
@@ -114,15 +97,9 @@ class _Lock:
         self._held = False
         self._waiting = trio.lowlevel.ParkingLot()
         self._told = False  # someone has been told to look, and has not had a turn since
-        # How many of those whom `driven` drives neither hold it nor wait for it.
-        self._busy = 0
-
-    def is_all_quiet(self) -> bool:
-        """Whether no task is dealing with a request, nor with what one has left to be done."""
-        return self._busy == 0 and not is_background_busy()
 
     async def __aenter__(self) -> None:
-        self._busy -= 1
+        patience.busy -= 1
         while self._held:
             await self._waiting.park()
             self._told = False
@@ -131,7 +108,7 @@ class _Lock:
     async def __aexit__(self, *_: object) -> None:
         # Nothing is awaited: pyfuse3 reads at once what it has been woken for.
         self._held = False
-        self._busy += 1
+        patience.busy += 1
 
     def _hand_on(self) -> None:
         if not self._held and not self._told and self._waiting:
@@ -141,7 +118,7 @@ class _Lock:
     @types.coroutine
     def driven(self, task: Coroutine[Any, Any, None]) -> Generator[Any, Any, None]:
         """Run one of pyfuse3's tasks, and hand the lock on whenever it suspends."""
-        self._busy += 1
+        patience.busy += 1
         try:
             trap = task.send(None)
             while True:
@@ -157,7 +134,7 @@ class _Lock:
         except StopIteration:
             pass
         finally:
-            self._busy -= 1
+            patience.busy -= 1
             self._hand_on()
 
 
@@ -190,9 +167,9 @@ class _Nursery:
 class _Trio(types.SimpleNamespace):
     """`trio`, but for what is above."""
 
-    def __init__(self, connection: int) -> None:
+    def __init__(self) -> None:
         self._lock = _Lock()
-        super().__init__(lowlevel=_LowLevel(connection, self._lock))
+        super().__init__(lowlevel=_LowLevel())
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - as the module's own
         return getattr(trio, name)

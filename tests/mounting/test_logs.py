@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+import shutil
 import socket
 import subprocess
 import sys
@@ -29,6 +30,23 @@ except ValueError:
 reply = "fuse_release(): fuse_reply_* failed with %s"
 logging.getLogger("pyfuse3").error(reply, "No such file or directory")
 logging.getLogger("pyfuse3").error(reply, "Invalid argument")
+"""
+
+SYSTEM = r"""
+import logging, os, socket, subprocess
+from fusefs.logs import set_up_logging
+subprocess.run(["mount", "-t", "tmpfs", "none", "/dev"], check=True)
+set_up_logging("info", None, foreground=False)
+log = logging.getLogger("part")
+log.info("nobody is there yet")
+for text in "it has come", "it has come back":
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
+        listener.bind("/dev/log")
+        listener.settimeout(10)
+        log.info(text)
+        print(os.getpid(), listener.recv(1000))
+    os.unlink("/dev/log")
+    log.info("it is gone")
 """
 
 
@@ -63,6 +81,23 @@ def test_a_file_gets_the_same(tmp_path: Path) -> None:
     """And standard error nothing."""
     assert lines(str(tmp_path / "log")) == []
     judge((tmp_path / "log").read_text().splitlines(), r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} ")
+
+
+def test_the_system_log_gets_it_where_there_is_one() -> None:
+    """Whenever it comes, and comes back: facility and level, the process, one line."""
+    if os.geteuid() != 0 or shutil.which("unshare") is None:
+        pytest.skip("only root can have a /dev of its own, with unshare")
+    done = subprocess.run(
+        ["unshare", "--mount", sys.executable, "-c", SYSTEM],
+        env={**os.environ, "PYTHONPATH": str(CHECKOUT)},
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    first, second = done.stdout.splitlines()
+    pid = first.split()[0]
+    assert first == f"{pid} b'<30>contentfs[{pid}]: INFO part: it has come\\x00'"
+    assert second == f"{pid} b'<30>contentfs[{pid}]: INFO part: it has come back\\x00'"
 
 
 def test_the_journal_gets_priorities(tmp_path: Path) -> None:
