@@ -11,15 +11,15 @@ pyfuse3 takes what it needs of trio from a module global `pyfuse3.trio`, which i
 replaces. We put trio in its place again, with these things changed:
 
 - waiting for /dev/fuse looks first, and returns at once if there is something to read;
-- where no request is being served it then waits for a millisecond in poll(2) itself, which takes
-  none of the way through trio there and back, and no CPU either;
+- where no request is being served it waits in poll(2) for a while (see `fusefs.patience`);
 - taking a lock that is free is no checkpoint, and who lets go of it may have it again: others are
   told that it is free only when that task has to wait for something else;
 - whatever the wait has taken, it looks again right before the read;
 - the read does not block, and a task that finds nothing to read goes on waiting.
 
-After half a millisecond a wait goes through the scheduler in any case, so that other tasks,
-timeouts, signals and results of worker threads get their turn under load.
+After half a millisecond, and where no other request is being served after five, a wait goes
+through the scheduler in any case, so that other tasks, timeouts, signals and results of worker
+threads get their turn under load.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def install(connection: int) -> None:
     """
     if os.environ.get(_SWITCH) != "0" and pyfuse3.__version__.startswith(_TESTED):
         os.set_blocking(connection, False)
-        patience.watch(connection)
+        patience.watch(connection, os.eventfd(0))
         pyfuse3.trio = _Trio()  # type: ignore[attr-defined]
 
 

@@ -41,13 +41,18 @@ class Patience:
         self._request = select.poll()
         self._request_or_bell = select.poll()
 
-    def watch(self, connection: int) -> None:
-        """From now on requests are counted, and come from this descriptor of /dev/fuse."""
-        self._bell = os.eventfd(0)
+    def watch(self, connection: int, bell: int) -> None:
+        """From now on requests are counted.
+
+        Args:
+            connection: The descriptor of /dev/fuse that they come from.
+            bell: That of an eventfd(2).
+        """
+        self._bell = bell
         self._look_arguments = (ctypes.byref(_PollFd(connection, select.POLLIN)), 1, 0)
         self._request.register(connection, select.POLLIN)
         self._request_or_bell.register(connection, select.POLLIN)
-        self._request_or_bell.register(self._bell, select.POLLIN)
+        self._request_or_bell.register(bell, select.POLLIN)
 
     def is_alone(self) -> bool:
         """Whether the task that is running is the only one that has something to do."""

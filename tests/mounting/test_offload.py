@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import threading
+from collections.abc import Iterator
 
 import pytest
 import trio
 
+from fusefs import offload
 from fusefs.offload import REQUESTS, in_thread
+from fusefs.patience import Patience
 
 
 def test_results_and_exceptions_are_handed_back() -> None:
@@ -74,5 +78,84 @@ def test_every_request_may_wait_in_a_thread_at_once() -> None:
         async with trio.open_nursery() as nursery:
             for _ in range(REQUESTS + 1):
                 nursery.start_soon(in_thread, barrier.wait, 20)
+
+    trio.run(main)
+
+
+@pytest.fixture
+def alone(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
+    """One who deals with a request, alone; where the next request is to be written to."""
+    patience = Patience()
+    connection, kernel = os.pipe()
+    bell = os.eventfd(0)
+    patience.watch(connection, bell)
+    patience.busy = 1
+    monkeypatch.setattr(offload, "patience", patience)
+    yield kernel
+    for descriptor in (connection, kernel, bell):
+        os.close(descriptor)
+
+
+async def turns(taken: list[str]) -> None:
+    """Take a turn whenever there is one."""
+    while True:
+        taken.append("another")
+        await trio.lowlevel.checkpoint()
+
+
+@pytest.mark.usefixtures("alone")
+def test_who_is_alone_does_not_suspend() -> None:
+    """Neither for a result nor for an exception, one after the other."""
+    taken: list[str] = []
+
+    async def main() -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(turns, taken)
+            for i in range(100):
+                assert await in_thread(divmod, i, 7) == divmod(i, 7)
+                with pytest.raises(ZeroDivisionError):
+                    await in_thread(divmod, i, 0)
+            nursery.cancel_scope.cancel()
+            # A machine that stands still for longer than the wait suspends even then.
+            assert len(taken) < 50
+
+    trio.run(main)
+
+
+def test_who_is_alone_makes_way_for_the_next_request(alone: int) -> None:
+    """Though its own call goes on, and keeps its result."""
+    taken: list[str] = []
+    go_on = threading.Event()
+
+    def work() -> str:
+        os.write(alone, b"a request")
+        assert go_on.wait(10)
+        return "done"
+
+    async def serve() -> None:
+        taken.append("the next")
+        go_on.set()
+
+    async def main() -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(serve)
+            assert await in_thread(work) == "done"
+        assert taken == ["the next"]
+
+    trio.run(main)
+
+
+@pytest.mark.usefixtures("alone")
+def test_what_takes_long_lets_others_have_their_turn() -> None:
+    """Whether or not a request comes."""
+    go_on = threading.Event()
+
+    async def serve() -> None:
+        go_on.set()
+
+    async def main() -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(serve)
+            assert await in_thread(go_on.wait, 10)
 
     trio.run(main)
