@@ -14,11 +14,12 @@ from fusefs.patience import patience
 if TYPE_CHECKING:
     from outcome import Outcome
 
-# How many requests are served at the same time.
 REQUESTS = 99
+"""How many requests of the kernel are served at once; each keeps a buffer of 1 MiB."""
 
-# Where each request may need a thread, and trio's usual limit would be below that, one that waits
-# for a lock could starve the one that holds it. One more for what is no request. Threads are kept,
+# As many threads as there can be requests, and one for what the mount does itself. A smaller
+# number could stop everything: a call that waits in its thread (for a lock, for the bytes of a
+# reader on a slow disk) would hold what the call it waits for needs. Threads that wait are cheap,
 # and no more are started than wait at the same time.
 _threads = trio.Semaphore(REQUESTS + 1)
 
@@ -27,20 +28,18 @@ _Result = TypeVar("_Result")
 
 
 async def in_thread(function: Callable[[*_Args], _Result], *args: *_Args) -> _Result:
-    """Run a blocking call in a worker thread.
+    """Run a blocking call in a worker thread and return what it returns.
 
     There and back takes half as long as by `trio.to_thread.run_sync`, and a sixth where nobody else
     has anything to do: then it suspends only if the call takes long, or the next request comes.
 
-    What has begun runs to its end, whatever is cancelled meanwhile, and its result is never lost.
-    What is cancelled before it begins is not done at all.
+    Cancellation: before the call has begun, `trio.Cancelled` is raised and nothing was done.
+    Once it has begun it is waited for to its end, and its result or exception is delivered as if
+    nothing had happened: what was done is never lost, and no thread works on behind our back.
 
     Args:
-        function: The call.
+        function: The call; it must not touch trio or pyfuse3.
         args: Its positional arguments.
-
-    Returns:
-        What the call returns.
 
     Raises:
         BaseException: Whatever the call raises, unchanged.

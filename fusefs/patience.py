@@ -36,7 +36,8 @@ class Patience:
         # PyDLL, not the poll() of `select`: that lets go of the GIL, and gets it back only when
         # a busy thread has had its 5 ms. Until then much can vanish.
         self._look = ctypes.PyDLL(None).poll
-        self._look_arguments = (ctypes.byref(_PollFd(-1, select.POLLIN)), 1, 0)
+        self._looked_at = _PollFd(-1, select.POLLIN)
+        self._look_arguments = (ctypes.byref(self._looked_at), 1, 0)
         # And those of `select` where we wait: others need the GIL meanwhile.
         self._request = select.poll()
         self._request_or_bell = select.poll()
@@ -49,13 +50,17 @@ class Patience:
             bell: That of an eventfd(2).
         """
         self._bell = bell
-        self._look_arguments = (ctypes.byref(_PollFd(connection, select.POLLIN)), 1, 0)
+        self._looked_at.fd = connection
         self._request.register(connection, select.POLLIN)
         self._request_or_bell.register(connection, select.POLLIN)
         self._request_or_bell.register(bell, select.POLLIN)
 
     def is_alone(self) -> bool:
-        """Whether the task that is running is the only one that has something to do."""
+        """Whether the task that is running is the only one that has something to do.
+
+        One that is not counted, such as those of the mount's beginning and end, may be taken for
+        the one that is, and keeps it waiting for as long as may be.
+        """
         return self.busy == 1 and self._bell >= 0
 
     def is_request_there(self) -> bool:
