@@ -162,6 +162,12 @@ class _Nursery:
                 # its largest request. So the second look is worth having though this is there.
                 if "fuse_session_receive_buf" not in str(error):
                     raise
+            except ConnectionAbortedError as error:
+                # The kernel took the connection away while the request was being read. Any other
+                # read says ENODEV then, which libfuse knows for the end.
+                if "fuse_session_receive_buf" not in str(error):
+                    raise
+                return pyfuse3.terminate()
 
 
 class _Trio(types.SimpleNamespace):
